@@ -21,6 +21,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SPANS_A_TRACE = 8
+# Nanoseconds from one call to the next.
+SPAN_EVERY = 1_000_000_000
 # Goals: spans per second, milliseconds of the slowest hook in a hundred, MiB beyond the body itself.
 MIN_SPANS, MAX_HOOK_MS, MAX_MEMORY = 5_000, 20.0, 256
 
@@ -33,8 +35,9 @@ def main() -> None:
 
     django.setup()
     send = sender()
-    bodies = [batch(options.size) for _ in range(options.batches)]
-    send(batch(options.size))
+    begun_at = time.time_ns()
+    bodies = [batch(options.size, begun_at + number * options.size * SPAN_EVERY) for number in range(options.batches)]
+    send(batch(options.size, begun_at - options.size * SPAN_EVERY))
     print(f"{len(bodies[0]) / options.size:.0f} bytes a span")
     begun, cpu = time.perf_counter(), time.process_time()
     for body in bodies:
@@ -132,8 +135,11 @@ def _output(*command: str) -> str:
     return out.getvalue().strip().splitlines()[-1]
 
 
-def batch(size: int) -> bytes:
-    """Model calls as an instrumentation of the OpenAI SDK tells them."""
+def batch(size: int, begun_at: int) -> bytes:
+    """Model calls as an instrumentation of the OpenAI SDK tells them, one after the other from `begun_at` (ns).
+
+    A sender's batches follow one another in time, as the calls do.
+    """
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     request = ExportTraceServiceRequest()
@@ -141,13 +147,13 @@ def batch(size: int) -> bytes:
     group.resource.attributes.add(key="service.name").value.string_value = "bench-bot"
     scope = group.scope_spans.add()
     scope.scope.name = "opentelemetry.instrumentation.genai.openai"
-    now, trace, root = time.time_ns(), b"", b""
+    trace, root = b"", b""
     for number in range(size):
         if number % SPANS_A_TRACE == 0:
             trace, root = secrets.token_bytes(16), secrets.token_bytes(8)
-        start = now + number * 1_000_000_000
+        start = begun_at + number * SPAN_EVERY
         span = scope.spans.add(trace_id=trace, span_id=secrets.token_bytes(8), parent_span_id=root, name="chat gpt-5")
-        span.start_time_unix_nano, span.end_time_unix_nano = start, start + 500_000_000
+        span.start_time_unix_nano, span.end_time_unix_nano = start, start + SPAN_EVERY // 2
         for key, value in ATTRIBUTES.items():
             told = span.attributes.add(key=key).value
             if isinstance(value, int):

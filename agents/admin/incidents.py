@@ -123,14 +123,16 @@ def _restarts(incident: Incident, signals: Sequence[Signal], now: datetime) -> d
     outlook = None if live or no_target(incident) else restart_context.next_restart(incident, open_kinds, now)
     handed_out = (command.pk for command in commands if command.action == Command.Action.RESTART and command.leased_at)
     worked = next(handed_out, None) if incident.recovered_in is not None else None
-    at = None if is_resolved(incident) else incident.restarted_at
+    at, state = None if is_resolved(incident) else incident.restarted_at, incident.agent.state
     return {
         "commands": commands,
         "live": live,
         "outlook": outlook,
         "worked": worked,
-        # Although something else is still wrong.
-        "is_back": at is not None and restart_context.has_recovered(incident.agent.state, at, open_kinds),
+        # Although something else is still wrong. Heartbeats alone prove nothing of an agent that reports progress.
+        "is_back": at is not None
+        and not restart_context.is_unproven(incident, state)
+        and restart_context.has_recovered(state, at, open_kinds),
     }
 
 

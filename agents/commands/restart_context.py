@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
+from django.db.models import Q
 
 from agents.commands import peers
 from agents.domain import clocks, restart_policy, signal_kinds, silent_groups
 from agents.domain.signal_kinds import MISSED_HEARTBEAT, STALLED
-from agents.models import Agent, AgentState, Command, Incident, Severity, Signal
+from agents.models import Agent, AgentState, Command, Heartbeat, Incident, Severity, Signal
 from agents.rules.facts import Finding
 from agents.storage import json_rows, outage_log
 
@@ -32,6 +33,20 @@ def recent_restarts(agent_ids: Collection[int], now: datetime) -> dict[int, list
         if at is not None:
             by_agent[agent_id].append(at)
     return by_agent
+
+
+def is_being_restarted(signals: Iterable[Signal], since: datetime) -> bool:
+    """Whether the last goodbye of an agent in trouble came while its runner restarted it for that: the process that
+    ended says so, and the next one is on its way. `since` bounds how far back heartbeats are read.
+    """
+    signal = next(iter(signals), None)
+    if signal is None:
+        return False
+    goodbyes = Heartbeat.objects.filter(agent=signal.agent_id, status="shutdown", day__gte=since.date())
+    said_at = goodbyes.order_by("-id").values_list("received_at", flat=True).first()
+    restarts = Command.objects.filter(incident=signal.incident_id, action=Command.Action.RESTART)
+    in_progress = Q(finished_at=None) | Q(finished_at__gte=said_at)
+    return said_at is not None and restarts.filter(in_progress, leased_at__lte=said_at).exists()
 
 
 def open_kinds(agent: Agent) -> set[str]:
@@ -109,7 +124,7 @@ def unproven_findings(signals: Iterable[Signal], found: Collection[str], state: 
     return [
         as_finding(signal)
         for signal in signals
-        if signal.kind not in found and _is_cured_by_restart(signal) and _is_unproven(signal.incident, state)
+        if signal.kind not in found and _is_cured_by_restart(signal) and is_unproven(signal.incident, state)
     ]
 
 
@@ -129,7 +144,7 @@ def _is_cured_by_restart(signal: Signal) -> bool:
     return signal.kind == restart_policy.FAILED or bool(restart_policy.cures([signal.kind], runner_down=down))
 
 
-def _is_unproven(incident: Incident, state: AgentState) -> bool:
+def is_unproven(incident: Incident, state: AgentState) -> bool:
     """Whether the agent, which reports progress, has shown none since its restart."""
     at = incident.restarted_at
     if at is None or incident.together or state.last_progress_at is None:

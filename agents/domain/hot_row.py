@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum, auto
 from typing import Any
@@ -95,6 +96,7 @@ class AgentLimits:
     paused: bool
     # Whether a person armed restarts, see `pinning.py`.
     armed: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
     # Whether the project has a monthly budget, and what its other agents spent of it.
     monthly: bool = False
     others: budgets.Month | None = None

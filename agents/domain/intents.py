@@ -17,8 +17,9 @@ HOLDS: Final = (*ON_PURPOSE, UNKNOWN)
 
 # How runners without the field `intent` say it.
 _PHRASES: Final = ("it was stopped or has finished", "stopped by someone, or finished", "Stopped on request")
-# Exit codes of a finished process, and of one ended by SIGINT or SIGTERM, which systemd considers a clean exit too.
-_CLEAN_CODES: Final = (0, 130, 143)
+# Exit codes of a finished process, and of one ended by SIGINT or SIGTERM, which systemd considers a clean exit too;
+# negative from the parent of the process.
+_CLEAN_CODES: Final = (0, 130, 143, -2, -15)
 
 
 def intent_of(declared: str | None, message: str, evidence: Mapping[str, Any]) -> str | None:
@@ -33,4 +34,7 @@ def intent_of(declared: str | None, message: str, evidence: Mapping[str, Any]) -
 def _is_clean(evidence: Mapping[str, Any]) -> bool:
     if evidence.get("ActiveState") == "inactive":
         return bool(evidence.get("Result", "success") == "success")
-    return evidence.get("Status") == "exited" and evidence.get("ExitCode") in _CLEAN_CODES
+    if evidence.get("replicas") == 0:
+        return True
+    code = evidence.get("ExitCode", evidence.get("last_exit_code"))
+    return evidence.get("Status", "exited") == "exited" and code in _CLEAN_CODES

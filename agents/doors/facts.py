@@ -5,6 +5,7 @@ Dialects make facts from spans, logs and metric points; nothing after them knows
 
 from __future__ import annotations
 
+from operator import add, sub
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -27,10 +28,10 @@ class Counts(NamedTuple):
     reasoning: int = 0
 
     def plus(self, other: Counts) -> Counts:
-        return Counts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Counts(*map(add, self, other))
 
     def minus(self, other: Counts) -> Counts:
-        return Counts(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+        return Counts(*map(sub, self, other))
 
 
 NOTHING: Final = Counts()

@@ -7,7 +7,6 @@ project's rule, and last the service: one agent per service.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from agents.domain.wire.names import agent_name
@@ -38,16 +37,12 @@ class Named(NamedTuple):
 def agent_of(origin: Origin, recall: Recall, rule: str = "") -> Named:
     """The agent of something that happened there. `rule` is the project's, such as `{service} on {host}`."""
     resource = origin.resource
-    told = _first(resource, SET) or origin.agent or recall.name_above(origin.trace, origin.span or origin.parent)
-    name = agent_name(told or _first(resource, AROUND))
+    told = resource.first(SET) or origin.agent or recall.name_above(origin.trace, origin.span or origin.parent)
+    name = agent_name(told or resource.first(AROUND))
     if name:
         return Named(name, is_fallback=False)
     service = agent_name(resource.text("service.name")) or UNKNOWN
     return Named(agent_name(_ruled(rule, origin)) or service, is_fallback=True)
-
-
-def _first(resource: Resource, names: Iterable[str]) -> str:
-    return next((name for name in map(resource.text, names) if name), "")
 
 
 def _ruled(rule: str, origin: Origin) -> str:
@@ -65,7 +60,7 @@ def _ruled(rule: str, origin: Origin) -> str:
 
 
 def host_of(resource: Resource) -> str:
-    return _first(resource, HOST)
+    return resource.first(HOST)
 
 
 def is_shared(service: str) -> bool:

@@ -82,7 +82,7 @@ class LedgerNote(msgspec.Struct, tag="ledger", omit_defaults=True):
     priced: bool = False
 
     def total(self) -> Counts:
-        return Counts(*(max(told) for told in zip(NOTHING, *self.tracks.values(), strict=True)))
+        return Counts(*map(max, NOTHING, *self.tracks.values())) if self.tracks else NOTHING
 
 
 class PointNote(msgspec.Struct, tag="point", omit_defaults=True):
@@ -141,7 +141,7 @@ class Recall:
         self.rows: dict[int, Row] = {}
         self.changed: dict[int, Row] = {}
         self._by_ref: dict[int, list[Row]] = defaultdict(list)
-        self._by_sum: dict[tuple[int, int, int], list[Row]] = defaultdict(list)
+        self._by_sum: dict[tuple[int, int, int, bool], list[Row]] = defaultdict(list)
         self._members: dict[int, list[Row]] = defaultdict(list)
         self._tools: dict[tuple[int, str, str], list[Row]] = defaultdict(list)
         self._in_trace: dict[str, list[Row]] = defaultdict(list)
@@ -172,15 +172,18 @@ class Recall:
             if note.trace:
                 self._in_trace[note.trace].append(row)
             if note.told:
-                self._by_sum[row.sender, note.told.counts.input, note.told.counts.output].append(row)
+                self._by_sum[row.sender, *note.told.counts[:2], bool(row.ref)].append(row)
         elif isinstance(note, ToolNote):
             self._tools[row.sender, note.session, note.name].append(row)
 
     def with_ref(self, ref: int) -> Iterable[Row]:
         return self._by_ref.get(ref, ())
 
-    def with_sum(self, sender: int, counts: Counts) -> Iterable[Row]:
-        return self._by_sum.get((sender, counts.input, counts.output), ())
+    def with_sum(self, row: Row, counts: Counts) -> Iterator[Row]:
+        """Calls of the row's sender with the same tokens. Two calls that both have an id are told apart by that, and
+        there may be thousands with the same tokens."""
+        for has_ref in (False,) if row.ref else (False, True):
+            yield from self._by_sum.get((row.sender, *counts[:2], has_ref), ())
 
     def members(self, group: int) -> list[Row]:
         return self._members.get(group, [])

@@ -5,7 +5,7 @@ Decisions that need only the row and the heartbeat are made here; everything slo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -74,7 +74,7 @@ def fold(hot: Hot, beat: Beat, spent: Spent, limits: AgentLimits, moment: Ingest
     # Before step 6, which overwrites the status this compares with.
     claimed = _claimed(hot, beat, source, moment.received_at, armed=limits.armed)
     changed = _needs_review(hot, beat) or bool(claimed)
-    _remember(hot, beat, source, note, claimed=bool(claimed))
+    _remember(hot, beat, source, note, claimed=bool(claimed), labels=limits.labels)
     used = budgets_of(hot, limits, moment.today)
     changed = changed or _nears_a_budget(used, spent, limits)
     _bring_review_forward(hot, limits)
@@ -324,15 +324,17 @@ def _target_name(hot: Hot, beat: Beat) -> str:
 # 6. Remember what it said
 
 
-def _remember(hot: Hot, beat: Beat, source: str, note: str | None, *, claimed: bool) -> None:
+def _remember(hot: Hot, beat: Beat, source: str, note: str | None, *, claimed: bool, labels: Mapping[str, str]) -> None:
     """Keep what the next heartbeat is compared with; omitted fields keep their last value.
 
-    `claimed`: a runner other than the agent's own sent it, which says nothing about the agent's target.
+    `labels` are those that people gave the agent. `claimed`: a runner other than the agent's own sent it, which says
+    nothing about the agent's target.
     """
     _remember_status(hot, beat, note)
     _remember_work(hot, beat)
     _remember_declared(hot, beat)
-    hot.source = source if beat.by_runner else hosts.source_on_host(source, beat.labels or {}, beat.instance or "")
+    sent, instance = beat.labels or {}, beat.instance or ""
+    hot.source = source if beat.by_runner else hosts.source_on_host(source, sent, labels, instance)
     _remember_wait(hot, beat)
     if not claimed:
         # Before `_release`, which asks whether the runner says the target is down.

@@ -283,6 +283,7 @@ def _limits(agent: LockedAgent, caller: Caller, others: Month | None) -> AgentLi
         daily_tokens=agent.daily_tokens,
         paused=agent.paused,
         armed=agent.armed,
+        labels=agent.labels,
         monthly=caller.monthly,
         others=others,
     )

@@ -20,6 +20,7 @@ from agents.domain import clocks, instances, signal_kinds
 from agents.domain.budgets import NEAR as NEAR_SHARE
 from agents.domain.budgets import Limits, Spend
 from agents.domain.client_warning import ClientWarning
+from agents.ingest import hosts
 from agents.models import Agent, AgentState, Incident, Severity, Signal, SignalKind, Status, kind_label
 from agents.reporting import formatting, strips
 from agents.storage import monthly_spend, outage_log
@@ -48,8 +49,6 @@ DEAD: Final = "not running"
 BAR: Final = 100
 # Percent of a budget at which it is nearly spent.
 NEAR_PERCENT: Final = round(100 * NEAR_SHARE)
-# Labels that name the machine; they win over the address of the connection.
-HOST_LABELS: Final = ("host", "hostname", "node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +170,7 @@ class AgentStatus:
 
 def host_of(agent: Agent) -> str:
     """The host: from a label, else the reporter's own name, else the address it reports from."""
-    labelled = next((str(agent.labels[name]) for name in HOST_LABELS if agent.labels.get(name)), "")
-    return labelled or agent.state.source.partition("/")[2].rpartition("/")[2]
+    return hosts.labelled(agent.labels) or agent.state.source.partition("/")[2].rpartition("/")[2]
 
 
 def statuses(agents: Iterable[Agent], now: datetime) -> list[AgentStatus]:

@@ -20,6 +20,7 @@ class Case:
 
     `signals` are those open before the review, then those open after it. `unproven` are former findings that a restart
     seems to have fixed, kept open until there is progress. `set_aside` means that the review of this agent failed.
+    `is_being_restarted`: its goodbye is that of a process which its runner replaces.
     """
 
     agent: Agent
@@ -37,6 +38,7 @@ class Case:
     signals: list[Signal] = field(default_factory=list)
     restarts: list[datetime] = field(default_factory=list)
     retry_restart_at: datetime | None = None
+    is_being_restarted: bool = False
     set_aside: bool = False
     has_unread_beats: bool = False
     holds_for_loop: bool = False
@@ -91,12 +93,13 @@ def set_job(case: Case, outages: Sequence[clocks.Span]) -> None:
 
 
 def has_ended(case: Case, now: datetime) -> bool:
-    """Whether the agent shut down, or is a job that went silent, which is how jobs end. An error is no good end."""
+    """Whether the agent shut down for good, or is a job that went silent, which is how jobs end. An error is no good
+    end."""
     state, alive = case.state, case.alive
     if case.job is not None:
         return False
     silent = alive is not None and now >= alive.deadline
-    return state.reported == "shutdown" or (
+    return (state.reported == "shutdown" and not case.is_being_restarted) or (
         case.agent.kind == Agent.Kind.JOB and silent and state.reported != "error" and not state.crashed
     )
 

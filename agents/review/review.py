@@ -316,6 +316,8 @@ def _load_signals_and_restarts(cases: Sequence[Case], now: datetime) -> None:
     for case in cases:
         case.signals = signals.get(case.agent.pk, [])
         case.restarts = restarts.get(case.agent.pk, [])
+        if case.restarts and case.state.reported == "shutdown" and not case.state.held:
+            case.is_being_restarted = restart_context.is_being_restarted(case.signals, min(case.restarts))
 
 
 def ask_rules(

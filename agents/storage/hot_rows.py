@@ -45,6 +45,7 @@ _SETTINGS: Final = (
     "over_plan_at",
     "restart_policy",
     "restart_type",
+    "labels",
 )
 # How long after its first try a client may resend a heartbeat; our client says when it was created.
 RESEND_DAYS: Final = timedelta(days=2)
@@ -69,6 +70,7 @@ class LockedAgent(NamedTuple):
     paused: bool
     over_plan: bool
     armed: bool
+    labels: dict[str, str]
     # `AgentName.bound_to` of the name that the heartbeat was sent under.
     owner: int | None
     stored_before: bool
@@ -168,7 +170,7 @@ def mark_read(agent_ids: Collection[int]) -> None:
 def _locked_agent(row: Sequence[Any]) -> LockedAgent:
     # The columns of `_SETTINGS`, then the others of `_lock_sql`.
     interval, grace, progress_timeout, daily_usd, run_usd, daily_tokens, paused_at, over_plan_at, *rest = row
-    policy, own_target, owner, stored_id, answer, *hot = rest
+    policy, own_target, labels, owner, stored_id, answer, *hot = rest
     return LockedAgent(
         hot=_hot_decoder.decode(hot[0]) if on_postgresql() else _hot_of(hot),
         interval=interval,
@@ -180,6 +182,7 @@ def _locked_agent(row: Sequence[Any]) -> LockedAgent:
         paused=paused_at is not None,
         over_plan=over_plan_at is not None,
         armed=policy == "auto" or bool(own_target),
+        labels=from_json(labels),
         owner=owner,
         stored_before=stored_id is not None,
         answer_before=from_json(answer),

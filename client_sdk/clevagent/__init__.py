@@ -70,6 +70,8 @@ _counts_automatically = True
 # The client whose shutdown() was interrupted, for example by a signal, before it finished.
 _closing: Client | None = None
 _signals: SignalHandlers | None = None
+# Without a client: whether the last one sent everything. An `init()` that was refused loses what is reported after it.
+_has_sent_all = True
 
 
 def init(
@@ -117,7 +119,7 @@ def init(
 
     Unknown keywords and invalid values cause a warning and are ignored. A second call replaces the first client.
     """
-    global _counts_automatically
+    global _counts_automatically, _has_sent_all
     if unknown:
         warn(f"clevagent.init() does not know {', '.join(sorted(unknown))}; ignored.")
     shutdown()
@@ -136,6 +138,7 @@ def init(
         send_args=send_args,
         spool=spool,
     )
+    _has_sent_all = options is not None
     if options is not None:
         _counts_automatically = bool(auto_cost)
         if auto_cost:
@@ -415,7 +418,7 @@ def _limit_of_agent() -> AgentLimit | None:
 def flush(timeout: float = EXIT_WITHIN) -> bool:
     """Send everything now. Wait up to `timeout` seconds and return whether the server accepted all of it."""
     _count_streams()
-    return _client.flush(timeout) if _client is not None else True
+    return _client.flush(timeout) if _client is not None else _has_sent_all
 
 
 def shutdown() -> None:
@@ -433,13 +436,14 @@ def shutdown() -> None:
 
 def _goodbye() -> None:
     """Close the client, or finish closing it if an earlier attempt was interrupted."""
-    global _client, _closing
+    global _client, _closing, _has_sent_all
     _count_streams(everything=True)
     _closing, _client = _client or _closing, None
     if _closing is None:
         return
     try:
         _closing.recorder.lock.run_when_free(_closing.close)
+        _has_sent_all = _closing.reporter.is_idle
     except Exception:
         _log.exception("could not report the shutdown")
     _closing = None

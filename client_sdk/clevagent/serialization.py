@@ -21,6 +21,8 @@ MAX_ARGS_LENGTH, MAX_MESSAGE_LENGTH, MAX_CUSTOM_LENGTH = 200, 2_000, 32_000
 MEMORY_EVERY = 10.0
 # Seconds. Older progress is reported by its age, because it did not happen when the heartbeat arrives.
 FRESH = 2.0
+# The server compares the silence of agents on one host, so every heartbeat names it if a label does.
+HOST_LABELS = ("host", "hostname", "host.name", "node")
 
 
 class HeartbeatBuilder:
@@ -51,7 +53,9 @@ class HeartbeatBuilder:
 
     def _who(self, status: str, made: float) -> dict[str, Any]:
         options = self._options
-        first = {"labels": dict(options.labels or {}) or None} if self._seq == 1 else {}
+        labels = dict(options.labels or {})
+        if self._seq > 1:
+            labels = {name: labels[name] for name in HOST_LABELS if name in labels}
         return {
             "agent": options.agent,
             "status": status,
@@ -64,7 +68,7 @@ class HeartbeatBuilder:
             "agent_type": options.agent_type,
             "cost_limit_usd": options.cost_limit_usd,
             "progress_timeout": options.progress_timeout,
-            **first,
+            "labels": labels or None,
         }
 
     def _state(self, recorder: Recorder, now: float, wall: float) -> dict[str, Any]:

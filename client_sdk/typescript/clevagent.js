@@ -575,6 +575,8 @@ const SDK = `clevagent-typescript/${VERSION}`;
 const MEMORY_EVERY = 10;
 // Seconds. Older progress is reported by its age, because it did not happen when the heartbeat arrives.
 const FRESH = 2;
+// The server compares the silence of agents on one host, so every heartbeat names it if a label does.
+const HOST_LABELS = ["host", "hostname", "host.name", "node"];
 /** Builds and numbers one process's heartbeats. `instance` distinguishes it from the agent's other processes. */
 class Builder {
     options;
@@ -599,6 +601,7 @@ class Builder {
     }
     who(status, made) {
         const { agent, interval, agentType, costLimitUsd, progressTimeout, labels } = this.options;
+        const sent = this.seq === 1 ? labels : only(labels, HOST_LABELS);
         return {
             agent,
             status,
@@ -611,7 +614,7 @@ class Builder {
             agent_type: agentType,
             cost_limit_usd: costLimitUsd,
             progress_timeout: progressTimeout,
-            labels: this.seq === 1 && Object.keys(labels).length ? labels : undefined,
+            labels: Object.keys(sent).length ? sent : undefined,
         };
     }
     state(recorder, now, wall) {
@@ -1541,9 +1544,18 @@ const MAX_WAIT_LENGTH = 100;
 const MAX_TRACEBACK_LENGTH = 16_000;
 const STATUSES = ["ok", "warning", "error", "shutdown"];
 const NO_VALUE = Symbol("no value");
-/** Aborting is not failing: somebody asked for it. */
+// Also the providers' `APIUserAbortError`, LangGraph's interrupts for a person, and Ctrl-C in inquirer's prompts.
+const PURPOSEFUL = /^(?:\w*Abort(?:ed)?(?:Error)?|Cancel\w*|Graph(?:Interrupt|BubbleUp)|NodeInterrupt|ParentCommand|ExitPromptError)$/;
+/** Aborting is not failing: somebody asked for it. A group is purposeful if everything in it is. */
 function isPurposeful(error) {
-    return /^(?:Abort|Cancel\w*)(?:Error)?$/.test(nameOf(error));
+    const inner = error instanceof AggregateError ? error.errors : [];
+    if (inner.length)
+        return inner.every(isPurposeful);
+    return PURPOSEFUL.test(nameOf(error)) || PURPOSEFUL.test(classOf(error));
+}
+/** Of its class: many errors keep the name "Error". */
+function classOf(error) {
+    return safely("an error's class", () => String(error?.constructor?.name), "Error");
 }
 class Client {
     options;
@@ -2131,12 +2143,15 @@ function bounded(open) {
 const OPTIONS = new Set(("apiKey agent endpoint interval autoCost onLoop onCostExceeded agentType costLimitUsd progressTimeout labels sendArgs " +
     "spool stopGrace handleSignals reportCrashes").split(" "));
 let current;
+// After an `init()` that could not start, whatever is reported is lost.
+let isRefused = false;
 /**
  * Start reporting this process as an agent. The first heartbeat is sent as soon as the program waits for something.
  *
  * Unknown and invalid options cause a warning and are ignored. A second call replaces the first client.
  */
 export function init(options = {}) {
+    isRefused = true;
     try {
         const unknown = Object.keys(options).filter((name) => !OPTIONS.has(name));
         if (unknown.length)
@@ -2147,6 +2162,7 @@ export function init(options = {}) {
             return;
         const client = new Client(read);
         current = { client, hooks: new ProcessHooks(client, options.handleSignals === true, options.reportCrashes !== false) };
+        isRefused = false;
         if (options.autoCost !== false)
             installCapture();
         client.loop.wake();
@@ -2228,7 +2244,7 @@ export function watch(client) {
 }
 /** Send everything now. Resolves within `timeout` seconds to whether the server accepted all of it. */
 export async function flush(timeout = EXIT_WITHIN) {
-    return current ? await current.client.loop.flush(timeout).catch(() => false) : true;
+    return current ? await current.client.loop.flush(timeout).catch(() => false) : !isRefused;
 }
 /** Send what is left, report an intentional stop and end reporting, within 2 seconds. */
 export async function shutdown() {

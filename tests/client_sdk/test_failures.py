@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+from bdb import BdbQuit
 from collections.abc import Iterator
 from typing import Any
 
+import celery.exceptions
 import clevagent
+import click
 import pytest
 from clevagent.crash import CrashHooks
 from clevagent.failures import RECOVERY_TIME, is_purposeful
@@ -21,6 +24,16 @@ class Cancelled(BaseException):
     """As trio's."""
 
 
+class PanicException(BaseException):
+    """As pyo3's: Rust code of a library panicked."""
+
+
+def of(module: str, name: str, base: type[BaseException] = Exception) -> BaseException:
+    """An exception of a package that is not installed here."""
+    kind: type[BaseException] = type(name, (base,), {"__module__": module})
+    return kind()
+
+
 PURPOSEFUL = [
     KeyboardInterrupt(),
     GeneratorExit(),
@@ -30,6 +43,27 @@ PURPOSEFUL = [
     concurrent.futures.CancelledError(),
     Cancelled(),
     BaseExceptionGroup("", [asyncio.CancelledError(), SystemExit(0)]),
+    # A handler of SIGTERM or SIGINT exits like this.
+    SystemExit(143),
+    SystemExit(130),
+    BdbQuit(),
+    # Try again, wait for a person, skip or stop, in the words of a framework.
+    celery.exceptions.Retry(),
+    celery.exceptions.Ignore(),
+    celery.exceptions.Reject(),
+    click.exceptions.Exit(0),
+    click.Abort(),
+    of("langgraph.errors", "GraphInterrupt", type("GraphBubbleUp", (Exception,), {"__module__": "langgraph.errors"})),
+    of("pydantic_ai.exceptions", "ModelRetry"),
+    of("airflow.exceptions", "AirflowSkipException"),
+    of("dramatiq.errors", "Retry"),
+    of("huey.exceptions", "CancelExecution"),
+    of("tenacity", "TryAgain"),
+    of("asyncio.queues", "QueueShutDown"),
+    of("queue", "ShutDown"),
+    of("anyio", "EndOfStream"),
+    of("temporalio.exceptions", "CancelledError"),
+    of("temporalio.workflow", "ContinueAsNewError", BaseException),
 ]
 FAILURES = [
     ValueError("x"),
@@ -38,6 +72,16 @@ FAILURES = [
     TimeoutError(),
     ExceptionGroup("", [ValueError("x")]),
     BaseExceptionGroup("", [asyncio.CancelledError(), ValueError("x")]),
+    SystemExit(137),
+    PanicException("index out of bounds"),
+    click.exceptions.Exit(1),
+    celery.exceptions.MaxRetriesExceededError(),
+    celery.exceptions.SoftTimeLimitExceeded(),
+    # Of the same name, but nobody's framework.
+    of("bot.errors", "Retry"),
+    of("bot.errors", "Ignore"),
+    of("tenacity", "RetryError"),
+    of("langgraph.errors", "GraphRecursionError"),
 ]
 
 
@@ -77,6 +121,15 @@ def test_progress_takes_a_failure_back() -> None:
         agent.client.ping()
     agent.let_pass(120)
     assert {beat["status"] for beat in server.order} == {"ok"}
+
+
+def test_panic_of_a_library_is_a_crash() -> None:
+    """It is no ordinary exception, so the goodbye at the end of the program would be all that is heard."""
+    server = Server()
+    agent = Agent(server)
+    agent.client.crashed(PanicException("index out of bounds"), "")
+    agent.let_pass(1)
+    assert [beat["message"] for beat in server.order] == ["CRASH: PanicException: index out of bounds"]
 
 
 def test_failing_again_and_again_is_a_failure() -> None:

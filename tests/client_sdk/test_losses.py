@@ -6,8 +6,10 @@ import logging
 import warnings
 from typing import Any
 
+import clevagent
 import pytest
 from clevagent.log import _said
+from clevagent.testing import FakeServer
 from clevagent.transport import Answer, UnreachableError
 
 from tests.client_sdk.wire import Agent, Server
@@ -58,6 +60,40 @@ def test_refusal_makes_flush_false_until_acceptance(server: Server) -> None:
     server.says = lambda beat: None
     agent.let_pass(31)
     assert agent.reporter.confirm()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"api_key": "cv_" + "0" * 20 + "\n" + "0" * 20},
+        {"api_key": "", "endpoint": "http://127.0.0.1:9"},
+        {"api_key": "cv_" + "0" * 40, "endpoint": "ftp://watch.example"},
+    ],
+)
+def test_refused_init_has_sent_nothing(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.delenv("CLEVAGENT_API_KEY", raising=False)
+    monkeypatch.setattr(clevagent, "_has_sent_all", True)
+    assert clevagent.flush()
+    clevagent.init(agent="bot", **settings)  # type: ignore[arg-type]
+    clevagent.ping(message="hello")
+    assert clevagent.flush() is False
+    assert any("not reporting" in str(each.message) for each in recwarn)
+
+
+def test_end_without_an_answer_has_not_sent_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clevagent, "_has_sent_all", True)
+    with FakeServer() as server:
+        clevagent.init(server.key, "bot", endpoint=server.url, auto_cost=False, spool=False)
+        assert clevagent.flush()
+        server.status = 503
+        clevagent.shutdown()
+        assert clevagent.flush() is False
+        server.status = 200
+        clevagent.init(server.key, "bot", endpoint=server.url, auto_cost=False, spool=False)
+        clevagent.shutdown()
+        assert clevagent.flush() is True
 
 
 def test_loss_is_reported_once_accepted_later(server: Server) -> None:

@@ -283,6 +283,14 @@ def test_labels_are_sent_once_settings_always(start: Start, server: Server) -> N
         assert first[name] == second[name] == value
 
 
+@pytest.mark.parametrize("name", ["host", "hostname", "host.name", "node"])
+def test_label_of_the_host_is_sent_always(start: Start, server: Server, name: str) -> None:
+    """Behind a proxy, and in a container, nothing else tells the server which agents share a host."""
+    agent = start(server, labels={"team": "research", name: "rack-7"})
+    agent.let_pass(100)
+    assert [beat.get("labels") for beat in server.order[1:]] == [{name: "rack-7"}] * 3
+
+
 class TestChild:
     """A forked child, which resets in the middle of its parent's work."""
 

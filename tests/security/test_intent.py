@@ -25,6 +25,9 @@ ORIGINAL = [
     {"message": "Not responding: systemd says inactive", "evidence": {"ActiveState": "inactive", "Result": "success"}},
     {"message": "Not responding: Docker", "evidence": {"Status": "exited", "ExitCode": 143}},
     {"message": "Not responding: Docker", "evidence": {"Status": "exited", "ExitCode": 0}},
+    {"message": "Not responding: it ended by signal 15", "evidence": {"ExitCode": -15}},
+    {"message": "Not responding: launchd says not running", "evidence": {"state": "not running", "last_exit_code": 0}},
+    {"message": "Not responding: it is scaled to 0", "evidence": {"replicas": 0, "readyReplicas": 0}},
     {"message": "Not responding: x", "intent": "stopped"},
     {"message": "Not responding: x", "intent": "finished"},
 ]

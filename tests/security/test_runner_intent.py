@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from clevagent.runner import backends
-from clevagent.runner.backends import systemd
+from clevagent.runner.backends import launchd, systemd
 from clevagent.runner.backends.base import Observation, State
 from clevagent.runner.backends.docker import Docker
 from clevagent.runner.backends.process import Processes
@@ -21,6 +22,7 @@ from tests.client_sdk.runner.conftest import Runners, command, runners, systemct
 from tests.client_sdk.runner.fake_api import FakeApi
 from tests.client_sdk.runner.scripted import Scripted, shown
 from tests.client_sdk.runner.test_docker import bot, engine, holds
+from tests.client_sdk.runner.test_launchd import JOB, printed
 from tests.client_sdk.runner.test_watch import ON_DOWN, A, asked, polled, says
 
 __all__ = ["bot", "engine", "runners", "server", "systemctl"]
@@ -179,6 +181,105 @@ class TestDockerRing:
         seen = Docker().check(bot, 2)
         assert (seen.ended, seen.doubtful) == (False, doubtful)
 
+    @pytest.mark.parametrize(
+        ("stop_signal", "sent", "ended"),
+        [
+            (None, "9", True),
+            (None, "15", True),
+            ("SIGQUIT", "3", True),
+            ("INT", "2", True),
+            ("3", "3", True),
+            (None, "1", False),
+            (None, "10", False),
+            ("SIGQUIT", "15", False),
+        ],
+    )
+    def test_kill_by_a_person_is_no_crash(
+        self, engine: FakeApi, bot: Target, stop_signal: str | None, sent: str, *, ended: bool
+    ) -> None:
+        """A signal to reload is neither."""
+        holds(engine, Status="exited", ExitCode=1)
+        engine.answers["GET", "/containers/bot/json"][1]["Config"]["StopSignal"] = stop_signal
+        kill = {"Action": "kill", "Actor": {"Attributes": {"signal": sent}}}
+        told = {"kill": json.dumps(kill).encode(), "die": b'{"Action":"die"}', "stop": b""}
+        events = lambda asked: (200, told[json.loads(asked.query["filters"])["event"][0]])  # noqa: E731
+        engine.answers["GET", "/events"] = events
+        assert Docker().check(bot, 2).ended is ended
+
+    @pytest.mark.parametrize(("code", "ended"), [(0, True), (127, False)])
+    def test_created_container_has_not_crashed(self, engine: FakeApi, bot: Target, code: int, *, ended: bool) -> None:
+        """One that could not be started has the code of the attempt."""
+        holds(engine, Status="created", ExitCode=code, StartedAt="0001-01-01T00:00:00Z")
+        assert Docker().check(bot, 2).ended is ended
+
+
+def times(*, started: int = 100, left: int = 200, ended: int = 300, **more: object) -> dict[str, object]:
+    """What systemd tells of a unit's end, in microseconds."""
+    names = ("ExecMainStart", "ActiveExit", "ExecMainExit")
+    at = {f"{name}TimestampMonotonic": each for name, each in zip(names, (started, left, ended), strict=True)}
+    return {
+        "NotifyAccess": "none",
+        "RuntimeMaxUSec": "infinity",
+        "Result": "exit-code",
+        "ExecMainStatus": 1,
+        **at,
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("properties", "ended", "doubtful"),
+    [
+        (times(), True, False),
+        (times(NRestarts=3, Restart="always"), True, False),
+        (times(Result="core-dump"), True, False),
+        (times(Result="timeout"), True, False),
+        (times(left=300, ended=300), False, False),
+        (times(left=301, ended=300), False, False),
+        # It failed while it was starting; `left` is of an earlier run.
+        (times(started=250), False, False),
+        (times(left=0), False, False),
+        # systemd itself stopped it.
+        (times(Result="watchdog"), False, False),
+        (times(Result="oom-kill"), False, False),
+        (times(Result="timeout", RuntimeMaxUSec="1h"), False, False),
+        # It said itself that it stops, or it was told to.
+        (times(NotifyAccess="main"), False, True),
+        # `systemctl stop` of a running oneshot job.
+        ({"Result": "signal", "ExecMainCode": 2, "ExecMainStatus": 15, "Restart": "no"}, True, False),
+        ({"Result": "signal", "ExecMainCode": 2, "ExecMainStatus": 11, "Restart": "no"}, False, False),
+    ],
+)
+def test_bad_end_on_request_is_no_crash(
+    systemctl: Scripted, properties: dict[str, object], *, ended: bool, doubtful: bool
+) -> None:
+    """Many programs end with an error when they are asked to stop."""
+    systemctl.answers("show", shown("failed", **properties))
+    seen = systemd.check(parse(A), 5)
+    assert (seen.ended, seen.doubtful) == (ended, doubtful)
+
+
+@pytest.mark.parametrize(
+    ("line", "ended", "doubtful"),
+    [
+        ("last exit code = 0", True, False),
+        ("last exit code = 143", True, False),
+        ("last exit code = (never exited)", True, False),
+        ("last terminating signal = Terminated: 15", True, False),
+        ("last terminating signal = Interrupt: 2", True, False),
+        ("last terminating signal = Killed: 9", False, True),
+        ("last terminating signal = Segmentation fault: 11", False, False),
+        ("last exit code = 1", False, False),
+    ],
+)
+def test_launchd_tells_a_stop_from_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, *, ended: bool, doubtful: bool
+) -> None:
+    launchctl = Scripted(tmp_path / "bin", "launchctl").on_path(monkeypatch)
+    launchctl.answers("print", printed("not running", line))
+    seen = launchd.check(parse(f"launchd:{JOB}"), 5)
+    assert (seen.state, seen.ended, seen.doubtful) == (State.STOPPED, ended, doubtful)
+
 
 @pytest.mark.parametrize(
     ("found", "ended"),
@@ -211,6 +312,19 @@ def test_process_tells_a_stop_from_a_failure(code: int, ended: bool) -> None:
     processes = Processes()
     processes._ended[str(target)] = code
     assert processes.check(target, 1).ended is ended
+
+
+def test_end_unseen_by_its_runner_is_doubtful(tmp_path: Path) -> None:
+    """It was started by an earlier runner, and only a parent learns how its child ended."""
+    target = make_target("process", "bot", options={"command": ["sleep", "60"]})
+    first, next_one = Processes(), Processes()
+    first.folder = next_one.folder = tmp_path
+    assert not next_one.check(target, 1).doubtful
+    first.start_if_needed(target)
+    assert next_one.check(target, 1).state is State.RUNNING
+    first._children[str(target)].kill()
+    first._children[str(target)].wait()
+    assert (next_one.check(target, 1).ended, next_one.check(target, 1).doubtful) == (False, True)
 
 
 def test_finished_process_is_not_started_again(runners: Runners, server: FakeServer, tmp_path: Path) -> None:

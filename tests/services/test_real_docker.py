@@ -56,6 +56,14 @@ def test_stopped_container_has_ended_with_any_code(docker: Engine, name: str) ->
     assert (found.evidence["ExitCode"], found.ended) == (3, True)
 
 
+def test_killed_container_has_ended(docker: Engine, name: str) -> None:
+    """By `docker kill`, after which Docker does not restart it either."""
+    docker.run(name, WORKS)
+    docker.docker("kill", name)
+    found = seen(docker, name, State.STOPPED)
+    assert (found.evidence["ExitCode"], found.ended) == (137, True)
+
+
 def test_container_can_fail_after_stop_and_start(docker: Engine, name: str) -> None:
     docker.run(name, f"test -e /twice && sleep 1.2 && exit 3; touch /twice; {WORKS}")
     docker.docker("stop", name)

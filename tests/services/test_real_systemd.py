@@ -59,6 +59,30 @@ def test_stopped_unit_has_ended(manager: UserManager, unit: str) -> None:
     assert seen(unit, State.STOPPED).ended
 
 
+def test_unit_stopped_with_an_error_has_ended(manager: UserManager, unit: str) -> None:
+    """Many programs exit with 1 on SIGTERM. Of its own accord, that is a failure."""
+    leaves = 'trap "exit 1" TERM; touch %t/ready; while :; do sleep 0.1; test -e %t/leave && exit 1; done'
+    manager.start(unit, ExecStart=f"/bin/sh -c '{leaves}'")
+    wait_until((manager.folder / "run/ready").exists, "it hears SIGTERM")
+    manager.systemctl("stop", unit)
+    found = seen(unit, State.STOPPED)
+    assert (found.evidence["ActiveState"], found.evidence["Result"], found.ended) == ("failed", "exit-code", True)
+    manager.systemctl("start", unit)
+    (manager.folder / "run/leave").touch()
+    found = seen(unit, State.STOPPED)
+    assert (found.evidence["Result"], found.ended, found.doubtful) == ("exit-code", False, False)
+    (manager.folder / "run/leave").unlink()
+
+
+def test_stopped_oneshot_job_has_ended(manager: UserManager, unit: str) -> None:
+    """systemd considers SIGTERM a failure of a job."""
+    manager.add(unit, Type="oneshot", ExecStart="/bin/sleep 1000")
+    manager.systemctl("start", "--no-block", unit)
+    wait_until(lambda: manager.show(unit, "ActiveState") == "activating", "it runs")
+    manager.systemctl("stop", unit)
+    assert seen(unit, State.STOPPED).ended
+
+
 def test_unit_awaiting_auto_restart_is_unknown(manager: UserManager, unit: str) -> None:
     manager.start(unit, ExecStart="/bin/sh -c 'exit 3'", Restart="always", RestartSec="1000")
     assert "auto-restart" in seen(unit, State.UNKNOWN).why

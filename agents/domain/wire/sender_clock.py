@@ -43,17 +43,24 @@ def made_at(beat: Beat, received_at: datetime, ahead: timedelta = NONE) -> datet
 
 
 def skew(sent_at: datetime | None, age: float | None, received_at: datetime) -> timedelta:
-    """How far the sender's clock is ahead of ours, negative if behind; zero if it is right or unknown."""
-    if sent_at is None or age is None or not _has_zone(sent_at):
+    """How far the sender's clock is ahead of ours, negative if behind; zero if it is right or unknown.
+
+    Without an age, a heartbeat from the past may have waited, but none comes from the future.
+    """
+    if sent_at is None or not _has_zone(sent_at):
         return NONE
-    found = sent_at - (received_at - timedelta(seconds=age))
-    return found if abs(found) >= MIN_SKEW else NONE
+    found = sent_at - (received_at - timedelta(seconds=age or 0))
+    return found if found >= MIN_SKEW or (found <= -MIN_SKEW and age is not None) else NONE
 
 
 def correct(beats: Iterable[Beat], received_at: datetime) -> None:
     """Move the times that heartbeats name, of waits and running calls, from the sender's clock to ours."""
+    beats = list(beats)
+    fast = ahead(beats, received_at)
     for beat in beats:
         off = skew(beat.sent_at, beat.age, received_at)
+        if beat.age is None and beat.sent_at is not None:
+            off = fast if fast >= MIN_SKEW else NONE
         if not off:
             continue
         if isinstance(beat.waiting, Waiting) and beat.waiting.until:

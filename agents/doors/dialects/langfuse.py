@@ -54,11 +54,16 @@ def _step(span: Span, *, is_run: bool) -> Step:
 
 
 def _failed(span: Span) -> bool:
-    return span.failed or span.attributes.get("langfuse.observation.level") == "ERROR"
+    is_error = span.attributes.get("langfuse.observation.level") == "ERROR"
+    return span.failed or (is_error and not span.is_control_flow(_told(span) or span.message))
 
 
 def _failure(span: Span) -> str:
-    return text(span.attributes, "langfuse.observation.status_message") or genai.failure(span) or "failed"
+    return _told(span) or genai.failure(span) or "failed"
+
+
+def _told(span: Span) -> str:
+    return text(span.attributes, "langfuse.observation.status_message")
 
 
 def _origin(span: Span) -> Origin:

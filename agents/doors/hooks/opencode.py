@@ -13,6 +13,7 @@ from agents.doors.dialects.reading import text
 from agents.doors.facts import NOTHING, Counts, Fact, Origin, Sum
 from agents.doors.hooks import events
 from agents.doors.hooks.events import Event
+from agents.doors.otlp.control_flow import is_purposeful
 from agents.doors.otlp.telemetry import storable
 
 KIND: Final = "opencode"
@@ -59,6 +60,8 @@ def _moved(name: str, properties: Mapping[str, Any], here: Origin) -> list[Fact]
         return [events.step(here, "step", is_open=True)]
     if name in APPROVALS:
         return [events.waiting(here, events.APPROVAL)]
+    if name == "event.session.error" and is_purposeful(text(_part(properties, "error"), "name")):
+        return [events.waiting(here, events.NEXT_PROMPT)]
     if name == "event.session.error":
         return [events.step(here, "run", failed=True, message=f"The turn failed: {_problem(properties)}")]
     return [events.step(here, "end")] if name == "event.session.deleted" else []

@@ -65,15 +65,17 @@ def _candidates(book: Book, row: Row, note: CallNote) -> Iterator[Row]:
         yield from (other for other in book.recall.with_ref(row.ref) if is_same_id(row, other, SAME_CALL))
     if note.told is None:
         return
-    for other in book.recall.with_sum(row.sender, note.told.counts):
+    for other in book.recall.with_sum(row, note.told.counts):
         theirs = other.note
-        if not isinstance(theirs, CallNote) or (row.ref and other.ref):
+        if not isinstance(theirs, CallNote) or not _same_model(note, theirs):
             continue
         # A log comes a moment after its span.
         slack = 0 if bool(note.span) == bool(theirs.span) else SAME_CALL
+        if not row.overlaps(other, slack):
+            continue
         members = [each.note for each in book.recall.members(theirs.group) if isinstance(each.note, CallNote)]
         is_own = any((note.scope, bool(note.span)) == (each.scope, bool(each.span)) for each in members)
-        if not is_own and row.overlaps(other, slack) and _same_model(note, theirs):
+        if not is_own:
             yield other
 
 

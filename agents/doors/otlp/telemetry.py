@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from agents.domain.heartbeat import hash_of
+from agents.doors.otlp.control_flow import is_control_flow
 
 Attributes = Mapping[str, Any]
 NO_ATTRIBUTES: Final[Attributes] = {}
@@ -23,6 +24,8 @@ class Resource(msgspec.Struct, eq=False):
 
     attributes: Attributes = NO_ATTRIBUTES
     sender: int = 0
+    # Asked for each of its items, of which there may be thousands.
+    _firsts: dict[tuple[str, ...], str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sender = hash_of("\n".join(["sender", *map(self.text, _SENDER)]))
@@ -32,6 +35,12 @@ class Resource(msgspec.Struct, eq=False):
         value = self.attributes.get(name)
         return value if isinstance(value, str) else ""
 
+    def first(self, names: tuple[str, ...]) -> str:
+        """The first of these attributes that is a text with something in it."""
+        if names not in self._firsts:
+            self._firsts[names] = next((text for text in map(self.text, names) if text), "")
+        return self._firsts[names]
+
 
 class Event(msgspec.Struct, frozen=True):
     name: str
@@ -39,7 +48,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, eq=False, kw_only=True):
-    """One finished operation. `failed` is its status ERROR, `message` what the status says."""
+    """One finished operation. `failed`: its status is ERROR, unless somebody asked for it; `message` is its text."""
 
     resource: Resource
     scope: str
@@ -53,6 +62,14 @@ class Span(msgspec.Struct, eq=False, kw_only=True):
     message: str = ""
     attributes: Attributes = NO_ATTRIBUTES
     events: tuple[Event, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.failed = self.failed and not self.is_control_flow(self.message)
+
+    def is_control_flow(self, message: str) -> bool:
+        """Whether it ended with a cancellation or the like, if this is what is said of its end."""
+        exceptions = [event.attributes for event in self.events if event.name == "exception"]
+        return is_control_flow(self.attributes, exceptions, message)
 
 
 class Log(msgspec.Struct, eq=False, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Any, Callable, TypeVar, cast
 
 import clevagent
 from clevagent import capture
+from clevagent.failures import is_purposeful
 from clevagent.log import warn_once
 from clevagent.redact import text_of
 
@@ -76,7 +77,9 @@ def error(text: str, problem: object) -> None:
 
 @quiet
 def failed(what: str, problem: BaseException) -> None:
-    error(f"{what} failed", f"{type(problem).__name__}: {problem}")
+    """Report an exception that ended something, unless somebody asked for it."""
+    if not is_purposeful(problem):
+        error(f"{what} failed", f"{type(problem).__name__}: {text_of(problem)}")
 
 
 async def watch_messages(

@@ -264,6 +264,42 @@ def test_a_shutdown_ends_the_incident_without_proof(unit: Unit) -> None:
     assert (the_incident().state, the_incident().recovered_in) == ("resolved", None)
 
 
+def stalled_and_restarted(unit: Unit) -> Command:
+    """It stalls, a person requests a restart, and its process says goodbye when the runner ends it."""
+    unit.world.beat(1, progress=True, progress_timeout=60)
+    unit.world.beat(50, progress=False)
+    unit.world.look(62)
+    command = unit.order(63)
+    unit.poll(64)
+    unit.world.beat(65, status="shutdown")
+    unit.world.look(66)
+    return command
+
+
+def test_goodbye_within_a_restart_ends_nothing(unit: Unit) -> None:
+    command, world = stalled_and_restarted(unit), unit.world
+    assert (world.kinds(), world.state().status) == (["stalled"], "stalled")
+    unit.done(67, command)
+    world.beat(68, instance="2")
+    world.look(69)
+    assert (the_incident().state, world.state().status) == ("open", "stalled")
+    world.beat(72, instance="2", progress=True)
+    world.look(73)
+    assert (the_incident().outcome, the_incident().recovered_in) == ("recovered", 8)
+
+
+@pytest.mark.parametrize("result", ["completed", "failed"])
+def test_process_that_does_not_come_back_is_down(unit: Unit, result: str) -> None:
+    command, world = stalled_and_restarted(unit), unit.world
+    unit.done(67, command, result)
+    world.watch(68, 140)
+    assert (the_incident().state, world.state().status) == ("open", "down")
+    with world.clock(141) as now:
+        actions.resolve(incident=the_incident(), actor="ann@example.com", now=now)
+    world.watch(142, 160)
+    assert (world.kinds(), world.state().status) == ([], "stopped"), "a person's word is the last"
+
+
 # Cancelled
 
 

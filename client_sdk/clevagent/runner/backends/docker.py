@@ -17,6 +17,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import time
 from collections import Counter
@@ -41,6 +42,8 @@ TRANSITIONS = {"paused": "; docker unpause resumes it", "restarting": " it under
 CLEAN = (0, 130, 143)
 # Ended by SIGKILL.
 KILLED = 137
+# What `docker stop` sends unless the container names another signal.
+STOP_SIGNAL = "SIGTERM"
 # Docker's default, in seconds.
 GRACE = 10
 # Seconds of an action's timeout reserved for Docker's own work.
@@ -179,6 +182,17 @@ class Container:
     def grace(self) -> int:
         return int(self._config.get("StopTimeout") or GRACE)
 
+    @property
+    def was_never_started(self) -> bool:
+        return self.status == "created" and not self._state.get("ExitCode")
+
+    @property
+    def ending_signals(self) -> tuple[int, ...]:
+        """Those by which somebody ends it. Then Docker, too, considers it stopped by hand: it does not restart it."""
+        named = str(self._config.get("StopSignal") or STOP_SIGNAL).upper()
+        asks = int(named) if named.isdigit() else getattr(signal, f"SIG{named.removeprefix('SIG')}", signal.SIGTERM)
+        return int(asks), int(signal.SIGKILL)
+
     def carries(self, label: str | None) -> bool:
         """Whether it has the label, written as KEY or KEY=VALUE."""
         if not label:
@@ -215,7 +229,8 @@ class Container:
         details = [] if self.exit_code is None else [f"code {self.exit_code}"]
         details += ["out of memory"] if self._state.get("OOMKilled") else []
         text += f" ({', '.join(details)})" if details else ""
-        text += ": stopped by someone, or finished" if ended else ""
+        if ended:
+            text += ": it was never started" if self.was_never_started else ": stopped by someone, or finished"
         text += "; Docker no longer knows whether someone stopped it" if doubtful else ""
         times = self._found.get("RestartCount") or 0
         return f"{text}, restarted {'once' if times == 1 else f'{times} times'}" if times else text
@@ -231,13 +246,20 @@ class Engine:
         return ask(_Unix(self._path, self._timeout), method, f"{path}?{urlencode(query or {})}")
 
     def has_event(self, container: Container, event: str) -> bool:
-        """Whether it had such an event since its start. Docker keeps only the last 256 events, and none over its own
-        restart.
-        """
+        """Whether it had such an event since its start."""
+        return bool(self._events(container, event))
+
+    def was_sent(self, container: Container, signals: Sequence[int]) -> bool:
+        """Whether somebody had Docker send it one of these signals, as `docker kill` does."""
+        sent = [_object(_object(event, "Actor"), "Attributes") for event in self._events(container, "kill")]
+        return any(str(attributes.get("signal")) in map(str, signals) for attributes in sent)
+
+    def _events(self, container: Container, event: str) -> list[Mapping[str, Any]]:
+        """Docker keeps only the last 256 events, and none over its own restart."""
         filters = {"container": [container.id], "event": [event]}
         query = {"since": container.started, "until": f"{time.time():.6f}", "filters": json.dumps(filters)}
         reply = self.ask("GET", "/events", query)
-        return reply.accepted and bool(reply.text.strip())
+        return [_parsed(line) for line in reply.text.splitlines() if line.strip()] if reply.accepted else []
 
     def problem(self, reply: Reply) -> str:
         """Return what went wrong and, if known, how to fix it."""
@@ -276,7 +298,9 @@ def _is_ended(container: Container, engine: Engine) -> tuple[bool, bool]:
     """Return whether it ended on purpose, and whether Docker has forgotten how it ended."""
     if container.state is not State.STOPPED:
         return False, False
-    if container.exit_code in CLEAN or engine.has_event(container, "stop"):
+    if container.exit_code in CLEAN or container.was_never_started or engine.has_event(container, "stop"):
+        return True, False
+    if engine.was_sent(container, container.ending_signals):
         return True, False
     return False, container.was_killed and not engine.has_event(container, "die")
 
@@ -305,6 +329,14 @@ def _agents(labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         name: carried.get(AGENT_LABEL, "") for name, carried in labels.items() if asked[carried.get(AGENT_LABEL)] == 1
     }
     return {name: only.get(name) or agent_of(name) for name in labels}
+
+
+def _parsed(line: bytes) -> Mapping[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
 
 
 def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -20,13 +20,22 @@ DOMAIN = re.compile(r"(gui/\d+|user/\d+|system)/(.+)")
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 # launchctl's exit code for a service that is not loaded.
 NOT_FOUND = 113
-LINE = re.compile(r"^\t(state|pid|last exit code|runs|path) = (.*)$", re.MULTILINE)
-EVIDENCE = {"state": "state", "pid": "pid", "last exit code": "last_exit_code", "runs": "runs"}
+SIGNAL = "last terminating signal"
+LINE = re.compile(rf"^\t(state|pid|last exit code|{SIGNAL}|runs|path) = (.*)$", re.MULTILINE)
+EVIDENCE = {
+    "state": "state",
+    "pid": "pid",
+    "last exit code": "last_exit_code",
+    SIGNAL: "last_terminating_signal",
+    "runs": "runs",
+}
 # Where plists are kept; see launchd.plist(5).
 FOLDERS = ("~/Library/LaunchAgents", "/Library/LaunchAgents", "/Library/LaunchDaemons")
 CHECK_TIMEOUT = 5.0
-# Finished, or ended by SIGINT or SIGTERM in the program's own way.
-CLEAN = ("0", "130", "143")
+# Finished, or ended by SIGINT or SIGTERM in the program's own way; or not started yet, as before its first interval.
+CLEAN = ("0", "130", "143", "(never exited)")
+# SIGINT and SIGTERM, as `launchctl stop` sends; SIGKILL, as it does when that does not help, or as anybody may.
+ASKED, KILLED = (": 2", ": 15"), ": 9"
 MAX_TEXT_LENGTH = 200
 
 
@@ -52,9 +61,12 @@ def check(target: Target, timeout: float) -> Observation:
         return Observation(State.RUNNING, evidence)
     if state not in ("not running", "waiting"):
         return Observation(State.UNKNOWN, evidence, f"launchd says {state or 'no state'}")
-    code = fields.get("last exit code", "")
-    why = f"launchd says {state}" + (f", last exit code {code}" if code else "")
-    return Observation(State.STOPPED, evidence, why, ended=code in CLEAN, run=fields.get("runs", ""))
+    code, by = fields.get("last exit code", ""), fields.get(SIGNAL, "")
+    why = f"launchd says {state}" + (f", ended by {by}" if by else f", last exit code {code}" if code else "")
+    ended = by.endswith(ASKED) if by else code in CLEAN
+    return Observation(
+        State.STOPPED, evidence, why, ended=ended, doubtful=by.endswith(KILLED), run=fields.get("runs", "")
+    )
 
 
 def restart(target: Target, timeout: float) -> Outcome:

@@ -118,7 +118,9 @@ class Processes:
             return Observation(State.RUNNING, _evidence(process))
         code = self._ended.get(str(target))
         if code is None:
-            return Observation(State.STOPPED, why="it is not running")
+            pid, _ = self._kept(target)
+            why = "it ended; only the runner that started it could know how" if pid else "it is not running"
+            return Observation(State.STOPPED, why=why, doubtful=bool(pid))
         text = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return Observation(State.STOPPED, {"ExitCode": code}, f"it {text}", ended=code in CLEAN)
 
@@ -158,6 +160,7 @@ class Processes:
         for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, SETTLE_TIME)):
             _signal(process.pid, number)
             if self._is_gone(target, seconds):
+                self._file(target).unlink(missing_ok=True)
                 return Outcome(True, f"process {process.pid} ended by {number.name}")
         return Outcome(False, f"process {process.pid} did not end, even after SIGKILL")
 

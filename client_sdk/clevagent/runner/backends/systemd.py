@@ -34,7 +34,16 @@ PROPERTIES = (
 )
 EVIDENCE = PROPERTIES[1:]
 # Not part of the evidence: what tells a stop from a failure, and one run from the next.
-DECIDING = ("Restart", "ExecMainCode", "InvocationID")
+DECIDING = (
+    "Restart",
+    "ExecMainCode",
+    "InvocationID",
+    "NotifyAccess",
+    "RuntimeMaxUSec",
+    "ExecMainStartTimestampMonotonic",
+    "ActiveExitTimestampMonotonic",
+    "ExecMainExitTimestampMonotonic",
+)
 # Results for which `Restart=` of each value starts a unit again, unless someone stopped it; see systemd.service(5).
 FAILURES = ("exit-code", "signal", "core-dump", "timeout", "watchdog", "oom-kill")
 RESTARTS_AFTER = {
@@ -44,8 +53,12 @@ RESTARTS_AFTER = {
     "on-abort": ("signal", "core-dump"),
     "on-watchdog": ("watchdog",),
 }
-# Exit codes of programs that end on SIGINT or SIGTERM in their own way; ExecMainCode 1 means that it exited.
-ENDED_CODES, EXITED = ("130", "143"), "1"
+# ExecMainCode and ExecMainStatus of programs that end on SIGINT or SIGTERM: in their own way, or by the signal, which
+# systemd considers a failure of a `Type=oneshot` job.
+EXITED, SIGNALLED = "1", "2"
+ENDED = ((EXITED, "130"), (EXITED, "143"), (SIGNALLED, "2"), (SIGNALLED, "15"))
+# Results of a unit that ends badly when it is asked to stop, and of one that took too long to.
+BAD_ENDS, TIMED_OUT = ("exit-code", "signal", "core-dump"), "timeout"
 NUMBERS = ("NRestarts", "ExecMainStatus", "MainPID")
 NOTHING = ("", "0", "infinity", "[not set]")
 MAX_TEXT_LENGTH = 200
@@ -79,8 +92,10 @@ def check(target: Target, timeout: float) -> Observation:
         return Observation(State.STOPPED, evidence, "the unit is masked and cannot be started", ended=True)
     state = STATES.get(active, State.UNKNOWN)
     ended = _was_ended(properties)
+    doubtful = not ended and _left_first(properties)
     run = properties.get("InvocationID", "")
-    return Observation(state, evidence, _why(properties, ended=ended), ended=ended, run=run)
+    why = _why(properties, ended=ended) + ("; someone may have stopped it" if doubtful else "")
+    return Observation(state, evidence, why, ended=ended, doubtful=doubtful, run=run)
 
 
 def restart(target: Target, timeout: float) -> Outcome:
@@ -141,18 +156,40 @@ def _evidence(properties: dict[str, str]) -> Evidence:
 
 
 def _was_ended(properties: dict[str, str]) -> bool:
-    """Whether someone stopped it, or it finished. systemd says so only of a clean exit; otherwise it shows in that
-    systemd has never started the unit again although `Restart=` asks for it. After restarts, it may be the start limit.
+    """Whether someone stopped it, or it finished. systemd says so only of a clean exit; otherwise it shows in that the
+    unit left before its program, or that systemd has never started it again although `Restart=` asks for it. After
+    restarts, it may be the start limit.
     """
     active, result = properties.get("ActiveState", ""), properties.get("Result", "success")
     if active == "inactive":
         return result == "success"
     if active != "failed":
         return False
-    exited = properties.get("ExecMainCode") == EXITED and properties.get("ExecMainStatus") in ENDED_CODES
+    asked = (properties.get("ExecMainCode"), properties.get("ExecMainStatus")) in ENDED
     unrestarted = properties.get("NRestarts", "0") in NOTHING
     wanted = result in RESTARTS_AFTER.get(properties.get("Restart", ""), ())
-    return (wanted and unrestarted) or (result == "exit-code" and exited)
+    # A program may also say itself that it stops, and then end badly.
+    is_silent = properties.get("NotifyAccess") == "none"
+    return (
+        (wanted and unrestarted)
+        or (result in ("exit-code", "signal") and asked)
+        or (is_silent and _left_first(properties))
+    )
+
+
+def _left_first(properties: dict[str, str]) -> bool:
+    """Whether the unit left the state "active" before its program ended: on request, not because of its end."""
+    times = [
+        properties.get(f"{name}TimestampMonotonic", "") for name in ("ExecMainStart", "ActiveExit", "ExecMainExit")
+    ]
+    if properties.get("ActiveState") != "failed" or not all(text.isdigit() and int(text) for text in times):
+        return False
+    started, left, ended = map(int, times)
+    # A unit that ran for its maximum is stopped by systemd, not by a person.
+    is_limited = properties.get("RuntimeMaxUSec", "infinity") not in NOTHING
+    result = properties.get("Result", "")
+    is_bad_end = result in BAD_ENDS or (result == TIMED_OUT and not is_limited)
+    return is_bad_end and started <= left < ended
 
 
 def _why(properties: dict[str, str], *, ended: bool) -> str:

@@ -48,6 +48,18 @@ def test_waits_and_calls_move_to_our_clock(off: timedelta) -> None:
     assert (beat.waiting.until, beat.doing.since) == (AT + HOUR, AT - HOUR)
 
 
+def test_fast_clock_without_an_age_moves_waits() -> None:
+    """Of all that come in one request; what a slow clock says may be meant as it is."""
+    beats = [Beat("bot", sent_at=AT + 26 * HOUR), Beat("bot", sent_at=AT + 24 * HOUR), Beat("bot", sent_at=None)]
+    for beat in beats:
+        beat.waiting = Waiting("approval", AT + 27 * HOUR)
+    sender_clock.correct(beats, AT)
+    ends = [beat.waiting.until for beat in beats if isinstance(beat.waiting, Waiting)]
+    assert ends == [AT + HOUR, AT + HOUR, AT + 27 * HOUR]
+    assert sender_clock.skew(AT + 26 * HOUR, None, AT) == 26 * HOUR
+    assert sender_clock.skew(AT - 26 * HOUR, None, AT) == timedelta(0)
+
+
 def test_times_beyond_the_calendar_stay() -> None:
     beat = Beat("bot", sent_at=AT + HOUR, age=0.0, waiting=Waiting("x", datetime.min.replace(tzinfo=UTC)))
     sender_clock.correct([beat, Beat("bot", waiting=msgspec.UNSET)], AT)

@@ -51,6 +51,13 @@ TRUTH = {
 }
 
 
+@pytest.mark.parametrize(("name", "status"), [("MessageAbortedError", "ok"), ("ProviderAuthError", "error")])
+def test_turn_that_a_person_aborts_is_no_failure(send: Send, name: str, status: str) -> None:
+    error = {"name": name, "data": {"message": "x"}}
+    send({"hook": "event.session.error", "body": {"properties": {"sessionID": "s", "error": error}}})
+    assert AgentState.objects.get().reported == status
+
+
 def test_captured_session(send: Send) -> None:
     for event in captured():
         answer = send(event)

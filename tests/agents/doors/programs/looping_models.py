@@ -104,7 +104,7 @@ class Anthropic(LoopingModel):
     def _told(self, body: dict[str, Any], block: dict[str, Any], used: tuple[int, int]) -> tuple[str, bytes]:
         reason = "tool_use" if block["type"] == "tool_use" else "end_turn"
         message = {
-            "id": f"msg_{self.calls}", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
+            "id": f"msg_{self.calls}", "type": "message", "role": "assistant", "model": body["model"],
             "content": [], "stop_reason": None, "stop_sequence": None,
             "usage": {"input_tokens": used[0], "output_tokens": 0},
         }  # fmt: skip
