@@ -13,7 +13,7 @@ from typing import Any
 
 from a2wsgi import WSGIMiddleware
 
-from watchdog_project.wsgi import MAX_BODY, TRUSTED, max_body  # first: it sets up Django
+from watchdog_project.wsgi import MAX_BODY, MAX_TELEMETRY, PINGS, TRUSTED, max_body  # first: it sets up Django
 from watchdog_project.wsgi import application as wsgi_application
 
 # isort: split
@@ -30,13 +30,15 @@ BODY_TIMEOUT = 30.0  # seconds
 def read_body_first(app: Asgi) -> Asgi:
     """Hand on requests with their whole body and its length.
 
-    Reads at most one byte more than its path accepts, so that views answer 413.
+    Keeps at most one byte more than its path accepts, so that views answer 413. A ping's view takes the start of any
+    body, so the rest is read, too: a client that cannot send it may not look at the answer.
     """
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        longest = MAX_TELEMETRY if scope.get("path", "").startswith(PINGS) else 0
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
-                body = await _read(receive, await _limit(scope))
+                body = await _read(receive, await _limit(scope), longest)
         except (TimeoutError, ConnectionError):
             await _refuse(send)
             return
@@ -62,16 +64,19 @@ async def _limit(scope: Scope) -> int:
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
-async def _read(receive: Receive, limit: int) -> bytes:
-    body = bytearray()
-    while len(body) <= limit:
+async def _read(receive: Receive, limit: int, longest: int) -> bytes:
+    """The body, or one byte more of it than `limit`. Up to `longest` bytes, the rest is read and dropped."""
+    body, size = bytearray(), 0
+    while size <= max(limit, longest):
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ConnectionError
-        body += message.get("body", b"")
+        part = message.get("body", b"")
+        size += len(part)
+        body += part[: limit + 1 - len(body)]
         if not message.get("more_body"):
             break
-    return bytes(body[: limit + 1])
+    return bytes(body)
 
 
 def _receive_once(body: bytes, receive: Receive) -> Receive:

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from agents.domain.redaction import HIDDEN, redacted
 
-# What follows in these paths signs somebody in, joins a team, acts on an incident, sends heartbeats, or opens a page or
-# calendar for those who have the link.
+# What follows in these paths signs somebody in, joins a team, acts on an incident, sends heartbeats, names a webhook,
+# or opens a page or calendar for those who have the link.
 _TOKEN_PATHS: Final = re.compile(
     r"(/(?:accounts/(?:sign-in|invitation|confirm-email|password/reset/key)|alerts/(?:act|leave)|on-call|ping|status"
-    r"|badge)/)[^\s/?\"'<>]+"
+    r"|badge|hooks/(?:alertmanager|github|gitlab|sentry))/)[^\s/?\"'<>]+"
 )
 _QUERY: Final = re.compile(r"(?<=[\w/])\?[^\s\"'<>]+")
 # Fields of a log line or a report whose whole value is a secret.

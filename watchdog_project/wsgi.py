@@ -35,8 +35,9 @@ MAX_BODY = 1024 * 1024
 # Telemetry comes in larger bodies than anything else; hooks of coding agents send whole files.
 MAX_TELEMETRY = 64 * 1024 * 1024
 TELEMETRY = ("/v1/", "/otlp/v1/", "/api/public/otel/", "/hooks/", "/beta/")
+PINGS = "/ping/"
 # What programs call: with a key in the header or the path, and nothing that only pages need.
-API = ("/api/v1/", *TELEMETRY, "/ping/", "/metrics", "/mcp")
+API = ("/api/v1/", *TELEMETRY, PINGS, "/metrics", "/mcp")
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 

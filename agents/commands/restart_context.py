@@ -35,18 +35,21 @@ def recent_restarts(agent_ids: Collection[int], now: datetime) -> dict[int, list
     return by_agent
 
 
-def is_being_restarted(signals: Iterable[Signal], since: datetime) -> bool:
-    """Whether the last goodbye of an agent in trouble came while its runner restarted it for that: the process that
-    ended says so, and the next one is on its way. `since` bounds how far back heartbeats are read.
+def is_being_restarted(agent_id: int, signals: Sequence[Signal], since: datetime) -> bool:
+    """Whether an agent's last goodbye came while its runner restarted it, so that the next process is on its way.
+
+    Once that was an incident and a person resolved it, the agent has ended. `since` bounds how far back heartbeats are
+    read.
     """
-    signal = next(iter(signals), None)
-    if signal is None:
-        return False
-    goodbyes = Heartbeat.objects.filter(agent=signal.agent_id, status="shutdown", day__gte=since.date())
+    goodbyes = Heartbeat.objects.filter(agent=agent_id, status="shutdown", day__gte=since.date())
     said_at = goodbyes.order_by("-id").values_list("received_at", flat=True).first()
-    restarts = Command.objects.filter(incident=signal.incident_id, action=Command.Action.RESTART)
+    if said_at is None:
+        return False
+    if not signals and Signal.objects.filter(agent=agent_id, cleared_at__gte=said_at).exists():
+        return False
     in_progress = Q(finished_at=None) | Q(finished_at__gte=said_at)
-    return said_at is not None and restarts.filter(in_progress, leased_at__lte=said_at).exists()
+    restarts = Command.objects.filter(agent=agent_id, action=Command.Action.RESTART)
+    return restarts.filter(in_progress, leased_at__lte=said_at).exists()
 
 
 def open_kinds(agent: Agent) -> set[str]:

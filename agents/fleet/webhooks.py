@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 
@@ -57,9 +57,15 @@ def create(
 
 @transaction.atomic
 def change(*, webhook: IncomingWebhook, name: str, agent: Agent | None, actor: str) -> None:
+    # A form has changed the object already.
+    stored = IncomingWebhook.objects.select_related("agent").get(pk=webhook.pk)
+    before = {"name": stored.name, "agent": _agent_name(stored)}
     webhook.name, webhook.agent = name, agent
     webhook.save(update_fields=["name", "agent"])
-    _audit(webhook, "changed", actor)
+    after = {"name": webhook.name, "agent": _agent_name(webhook)}
+    changed = {field: {"from": before[field], "to": value} for field, value in after.items() if value != before[field]}
+    if changed:
+        _audit(webhook, "changed", actor, **changed)
 
 
 @transaction.atomic
@@ -80,6 +86,10 @@ def delete(*, webhook: IncomingWebhook, actor: str) -> None:
     webhook.delete()
 
 
-def _audit(webhook: IncomingWebhook, verb: str, actor: str) -> None:
-    data = {"sender": webhook.kind}
+def _agent_name(webhook: IncomingWebhook) -> str | None:
+    return webhook.agent.name if webhook.agent else None
+
+
+def _audit(webhook: IncomingWebhook, verb: str, actor: str, **more: Any) -> None:
+    data = {"sender": webhook.kind, **more}
     audit(team=webhook.project.team, actor=actor, action=f"webhook.{verb}", target=webhook.name, of=webhook, data=data)

@@ -317,7 +317,8 @@ def _load_signals_and_restarts(cases: Sequence[Case], now: datetime) -> None:
         case.signals = signals.get(case.agent.pk, [])
         case.restarts = restarts.get(case.agent.pk, [])
         if case.restarts and case.state.reported == "shutdown" and not case.state.held:
-            case.is_being_restarted = restart_context.is_being_restarted(case.signals, min(case.restarts))
+            since = min(case.restarts)
+            case.is_being_restarted = restart_context.is_being_restarted(case.agent.pk, case.signals, since)
 
 
 def ask_rules(

@@ -153,6 +153,7 @@ def test_upgraded_rows_are_readable(old: BaseDatabaseWrapper) -> None:
     new = {f"socialaccount.{name}" for name in ("SocialAccount", "SocialApp", "SocialToken")}
     new |= {"sso.SignInDomain", "sso.SingleSignOn"}
     new |= {"agents.DoorNote", "agents.Job", "agents.StreamEvent", "agents.Unread", "teams.RateCount"}
+    new |= {"agents.IncomingWebhook", "agents.OutsideEvent"}
     new |= {"alerts.Escalation", "alerts.OnCall", "alerts.Policy", "alerts.QuietHours"}
     assert set(empty) == new | {"teams.AuditPosition", "teams.KnownBrowser", "teams.SavedView", "teams.Session"}
 

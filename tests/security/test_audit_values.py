@@ -10,6 +10,7 @@ from allauth.mfa.totp.internal.auth import TOTP
 from django.utils import timezone
 
 from agents.fleet import services as fleet
+from agents.fleet import webhooks
 from agents.ingest.registration import create_agent
 from alerts import on_call, policy_changes
 from alerts import services as alerts
@@ -100,6 +101,12 @@ def second_factor(project: Project, owner: User) -> None:
     services.require_second_factor(team=project.team, required=True, by=owner)
 
 
+def webhook(project: Project, owner: User) -> None:
+    given: dict[str, Any] = {"kind": "github", "name": "api", "agent": None, "secret": ""}
+    made, _ = webhooks.create(project=project, **given, actor="x", now=timezone.now())
+    webhooks.change(webhook=made, name="web", agent=None, actor="x")
+
+
 Change = Callable[[Project, User], None]
 CHANGES: dict[str, Change] = {
     "agent.aliases_changed": aliases,
@@ -115,6 +122,7 @@ CHANGES: dict[str, Change] = {
     "sign_on.changed": sign_on,
     "team.changed": team,
     "team.second_factor_required": second_factor,
+    "webhook.changed": webhook,
 }
 # In `test_account.py` and `test_audit_log.py`; a password has no value to show.
 ELSEWHERE = {

@@ -47,6 +47,8 @@ COLUMNS: dict[str, str] = {
     "teams.project.ping_key": LINK,
     "teams.project.status_address": LINK,
     "agents.job.ping_id": LINK,
+    "agents.incomingwebhook.address": LINK,
+    "agents.incomingwebhook.secret": ENCRYPTED,
     "agents.job.slug": FACT,
     # Everybody can read the file that it must stand in.
     "sso.signindomain.token": FACT,

@@ -59,3 +59,23 @@ def test_nobody_else_sends_large_bodies(db: None, headers: dict[str, str]) -> No
 
 def test_other_paths_take_no_large_body(api_key: str) -> None:
     assert read("/api/v1/agents", {"X-API-Key": api_key}) == MAX_BODY + 1
+
+
+@pytest.mark.parametrize(("path", "left"), [("/ping/k/backup/fail", 0), ("/api/v1/agents", 7)])
+def test_all_of_a_pings_body_is_read(path: str, left: int) -> None:
+    """A client that cannot send the rest may report a broken pipe instead of the answer."""
+    parts = [{"type": "http.request", "body": b"x" * MAX_BODY, "more_body": number > 0} for number in range(9)]
+    arrived: list[int] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        arrived.append(len((await receive())["body"]))
+
+    async def receive() -> Any:
+        return parts.pop()
+
+    async def send(message: Any) -> None:
+        raise AssertionError("the edge answers nothing here")
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "client": ("127.0.0.1", 4711)}
+    async_to_sync(read_body_first(application))(scope, receive, send)
+    assert (arrived, len(parts)) == ([MAX_BODY + 1], left)

@@ -20,6 +20,8 @@ MAX_URL: Final = 500
 MAX_AHEAD: Final = timedelta(minutes=5)
 # No sender is older, and no row could hold it.
 MIN_YEAR: Final = 1990
+# Characters of 2026-11-30.
+DAY: Final = 10
 
 
 class Happening(NamedTuple):
@@ -92,7 +94,8 @@ def _of_number(value: float) -> datetime | None:
 def _of_text(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return None
-    day, _, rest = value.strip().replace("T", " ", 1).partition(" ")
+    text = value.strip()
+    day, rest = text[:DAY], text[DAY + 1 :]
     try:
         read = datetime.fromisoformat(f"{day} {rest.replace(' UTC', '+00:00').replace(' ', '')}".strip())
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)

@@ -112,9 +112,9 @@ def _named(item: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _projects(item: Mapping[str, Any]) -> tuple[str, ...]:
-    many = item.get("projects")
-    found = [words(part(item, "project"), "slug", "name"), *(many if isinstance(many, list) else [])]
-    return tuple(name for name in found if isinstance(name, str) and name)
+    many, project = item.get("projects"), part(item, "project")
+    found = [words(project, "slug"), words(project, "name"), *(many if isinstance(many, list) else [])]
+    return tuple(dict.fromkeys(name for name in found if isinstance(name, str) and name))
 
 
 def _tags(tags: Any) -> Iterator[tuple[str, str]]:

@@ -300,6 +300,26 @@ def test_process_that_does_not_come_back_is_down(unit: Unit, result: str) -> Non
     assert (world.kinds(), world.state().status) == ([], "stopped"), "a person's word is the last"
 
 
+@pytest.mark.parametrize("result", ["completed", "failed"])
+def test_healthy_agent_does_not_come_back(unit: Unit, result: str) -> None:
+    """A person restarts it, and its old process says goodbye. Nothing was wrong with it before."""
+    world = unit.world
+    world.beat(50)
+    world.look(51)
+    command = unit.order(52)
+    unit.poll(53)
+    world.beat(54, status="shutdown")
+    world.look(55)
+    assert (world.kinds(), world.state().status) == ([], "ok")
+    unit.done(56, command, result)
+    world.watch(57, 140)
+    assert (world.kinds(), the_incident().state) == (["missed_heartbeat"], "open")
+    with world.clock(141) as now:
+        actions.resolve(incident=the_incident(), actor="ann@example.com", now=now)
+    world.watch(142, 160)
+    assert (world.kinds(), world.state().status) == ([], "stopped"), "a person's word is the last"
+
+
 # Cancelled
 
 

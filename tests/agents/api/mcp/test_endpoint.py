@@ -208,6 +208,16 @@ def test_large_answers_are_cut_and_stay_json(full: Rpc, incident: Incident, lett
     assert "no agent named" in refusal
 
 
+def test_many_agents_with_long_names_fit(full: Rpc, agent: Agent) -> None:
+    now, count = timezone.now(), 60
+    for number in range(count):
+        create_agent(project=agent.project, name=f"{number} " + "\u7a81" * 195, now=now)
+    shown, is_error = call(full, "list_agents")
+    assert (is_error, shown["count"]) == (False, count + 1)
+    (rows,) = [value for value in shown.values() if isinstance(value, list)]
+    assert rows
+
+
 def test_agents_check_in_under_the_name_that_heartbeats_have(api_key: str, full: Rpc, project: Project) -> None:
     """A name is read as over HTTP: what is invisible or too long in it does not make a heartbeat fail."""
     for name in ("lonely\u200b", "n" * 500):

@@ -107,6 +107,27 @@ def test_forms_of_expressions(kind: str, expression: str, expected: str) -> None
     assert found == datetime.fromisoformat(f"{expected}+00:00")
 
 
+@pytest.mark.parametrize(
+    ("kind", "expression", "expected"),
+    [
+        ("cron", "*/7 */5 1-15/3 JAN-MAR MON#2", "2028-03-01T00:00"),
+        ("cron", "0 0 LW * *", "2028-02-29T00:00"),
+        ("cron", "0 9 * * MON#5", "2028-05-29T09:00"),
+        ("cron", "59 23 29 2 0", "2028-02-29T23:59"),
+        ("on_calendar", "*-*~01 00:00", "2028-02-29T00:00"),
+        ("on_calendar", "Mon *-05~07/1", "2028-05-29T00:00"),
+        ("on_calendar", "Mon..Fri *-*-* 09..17:00/15", "2028-02-29T09:00"),
+        ("on_calendar", "Sat,Thu,Mon-Wed,Sun 01:00", "2028-02-29T01:00"),
+        ("on_calendar", "quarterly", "2028-04-01T00:00"),
+        ("on_calendar", "yearly\n*-*-15 03:00", "2028-03-15T03:00"),
+    ],
+)
+def test_odd_expressions(kind: str, expression: str, expected: str) -> None:
+    start = datetime(2028, 2, 28, 22, tzinfo=UTC)
+    found = schedules.next_after(schedule(kind, expression), start, start)
+    assert found == datetime.fromisoformat(f"{expected}+00:00")
+
+
 @pytest.mark.parametrize("expression", ["*/30 * * * * *", "0 0 2 * * *", "@daily *"])
 def test_cron_has_no_seconds(expression: str) -> None:
     wrong = schedules.expression_problem("cron", expression, "UTC", T0)
