@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agents.doors.facts import Counts
-from agents.doors.notes import Booking, CallNote, LedgerNote, Recall, Row
+from agents.doors.notes import MAX_NEAR, Booking, CallNote, LedgerNote, Recall, Row
 
 COUNTS = Counts(1200, 300)
 
@@ -18,9 +18,9 @@ def test_calls_with_ids_are_told_apart_by_them() -> None:
     recall = Recall([call(number, ref=number) for number in range(1, 1_000)])
     nameless = call(2_000)
     recall.add(nameless)
-    assert list(recall.with_sum(call(3_000, ref=3_000), COUNTS)) == [nameless]
-    assert len(list(recall.with_sum(call(3_000), COUNTS))) == 1_000
-    assert list(recall.with_sum(call(3_000), Counts(1200, 301))) == []
+    assert list(recall.with_sum(call(3_000, ref=3_000), COUNTS, 0)) == [nameless]
+    assert len(list(recall.with_sum(call(3_000), COUNTS, 0))) == MAX_NEAR + 1
+    assert list(recall.with_sum(call(3_000), Counts(1200, 301), 0)) == []
 
 
 def test_most_of_all_tracks_counts() -> None:
