@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 from allauth.account.models import EmailAddress
@@ -127,7 +126,7 @@ def delete_team(*, team: Team, actor: str, now: datetime) -> None:
     """
     receipt = portability.receipt(team, actor=actor, now=now)
     audit(team=team, actor=actor, action="team.deleted", target=team.name, data={"receipt": receipt["number"]})
-    transaction.on_commit(partial(mail.send_receipt, receipt), robust=True)
+    transaction.on_commit(lambda: mail.send_receipt(receipt), robust=True)
     team.memberships.all().delete()
     team.invitations.all().delete()
     _shut_down(team, now)
@@ -216,7 +215,7 @@ def issue_key(
     )
     data = {"scope": scope, **_limits_in_words(limits)}
     audit(team=project.team, actor=actor, action="key.created", target=str(key), of=key, data=data)
-    transaction.on_commit(partial(mail.tell_of_key, key, actor), robust=True)
+    transaction.on_commit(lambda: mail.tell_of_key(key, actor), robust=True)
     return key, raw
 
 

@@ -172,7 +172,8 @@ class AgentPage(WithButtons):
         ),
         Button("resume", "Resume monitoring", "play_circle", pausing.resume, hidden=lambda a: a.paused_at is None),
         Button(
-            "release", "Release names", "link_off", release, explain_release, lambda a: not services.has_bound_names(a),
+            "release", "Let another key report", "link_off", release, explain_release,
+            lambda a: not services.has_bound_names(a),
         ),
     )  # fmt: skip
 

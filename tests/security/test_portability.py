@@ -90,3 +90,17 @@ def test_deletion_leaves_a_receipt(
     assert "- agents: 1" in mail.body
     assert "- memberships: 2" in mail.body
     assert "These are kept" in mail.body
+
+
+@pytest.mark.django_db(transaction=True)
+def test_mail_that_fails_undoes_nothing(full: Team, owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: Any) -> None:
+        raise OSError("no server")
+
+    monkeypatch.setattr("teams.mail.send_receipt", fail)
+    monkeypatch.setattr("teams.mail.tell_of_key", fail)
+    project = Project.objects.filter(team=full)[0]
+    before = AuditEntry.objects.count()
+    services.issue_key(project=project, name="new", scope="full", actor=owner.email)
+    services.delete_team(team=full, actor=owner.email, now=timezone.now())
+    assert AuditEntry.objects.count() == before + 2

@@ -119,7 +119,7 @@ def with_reference(assertion: str, uri: str) -> str:
 def test_signature_refers_to_itself_only(
     client: Client, connection: SingleSignOn, idp: SamlProvider, uri: str, is_hidden: bool
 ) -> None:
-    """Before, xmlsec asked other addresses and read files for whoever posted here."""
+    """Who posts here must not make us ask other addresses or read files."""
     asked = read_request(begin(client, connection))
     forged = with_reference(idp.assertion(asked), uri)
     if is_hidden:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Final
 
 import msgspec
@@ -165,11 +166,19 @@ def _told(call: Call) -> Booking | None:
 
 
 def _same_model(note: CallNote, other: CallNote) -> bool:
-    mine, theirs = note.told, other.told
-    if mine is None or theirs is None:
+    """Some observers tell the model that was asked for, others the one that answered: a router may choose another."""
+    if note.told is None or other.told is None:
         return False
-    names = sorted((each.model.lower().rpartition("/")[2] for each in (mine, theirs)), key=len)
-    return names[1].startswith(names[0])
+    return any(_same_name(*pair) for pair in product(_models(note.told), _models(other.told)))
+
+
+def _models(told: Booking) -> set[str]:
+    names = {name.lower().rpartition("/")[2] for name in (told.model, told.asked) if name}
+    return names or {""}
+
+
+def _same_name(first: str, second: str) -> bool:
+    return first.startswith(second) or second.startswith(first)
 
 
 def _best(members: Sequence[Row]) -> Booking | None:

@@ -160,6 +160,13 @@ def test_two_libraries_without_an_id_are_one_call() -> None:
     assert door.totals()[0] == 100
 
 
+def test_model_that_a_router_chose_is_the_one_asked_for() -> None:
+    door = Door()
+    door.send([chat("1", **{"gen_ai.response.model": "claude-sonnet-4-5"})])
+    door.send([chat("2", scope="other")])
+    assert door.totals()[0] == 100
+
+
 def test_second_sender_is_counted_for_itself() -> None:
     door = Door()
     door.send([chat("1")])
