@@ -151,7 +151,7 @@ def write(ledger: Ledger) -> None:
     closing = [closing for _, closing in sorted(ledger.closing.items())]
     for incident, state in closing:
         incident.recovered_in = restarts.recovered_in(incident, state)
-        outcome, by = _conclusion(state)
+        outcome, by = _conclusion(incident, state)
         _end(incident, state, by, ledger.now, outcome)
         ledger.change(incident)
         text = _conclusion_text(outcome, by, incident, ledger.now)
@@ -161,7 +161,7 @@ def write(ledger: Ledger) -> None:
         restarts.audit_proof(incident)
 
 
-def _conclusion(state: AgentState) -> tuple[Incident.Outcome, str]:
+def _conclusion(incident: Incident, state: AgentState) -> tuple[Incident.Outcome, str]:
     """Why nothing is wrong any more, and who is behind it: most that ends an incident is no recovery."""
     agent = state.agent
     if agent.paused_at:
@@ -170,7 +170,11 @@ def _conclusion(state: AgentState) -> tuple[Incident.Outcome, str]:
         if agent.over_plan_at == agent.paused_at:
             return Incident.Outcome.OVER_PLAN, WATCHDOG
         return Incident.Outcome.PAUSED, agent.paused_by or WATCHDOG
-    return (Incident.Outcome.STOPPED if state.reported == "shutdown" else Incident.Outcome.RECOVERED), WATCHDOG
+    if state.reported == "shutdown":
+        return Incident.Outcome.STOPPED, WATCHDOG
+    # A new day, a new run or a higher limit: nothing was repaired.
+    is_budget = signal_kinds.traits(incident.kind).is_budget
+    return (Incident.Outcome.WITHIN_BUDGET if is_budget else Incident.Outcome.RECOVERED), WATCHDOG
 
 
 def _conclusion_text(outcome: Incident.Outcome, by: str, incident: Incident, now: datetime) -> str:
@@ -180,6 +184,7 @@ def _conclusion_text(outcome: Incident.Outcome, by: str, incident: Incident, now
         Incident.Outcome.STOPPED: f"Stopped {lasted}",
         Incident.Outcome.PAUSED: f"Monitoring paused{who} {lasted}",
         Incident.Outcome.MAINTENANCE: f"Maintenance started {lasted}",
+        Incident.Outcome.WITHIN_BUDGET: f"Within the budget again {lasted}",
         Incident.Outcome.OVER_PLAN: f"No longer monitored {lasted}: over the plan's agent limit",
     }
     return texts.get(outcome, f"Recovered {lasted}{restarts.credit(incident)}")

@@ -31,6 +31,7 @@ class Migration(migrations.Migration):
                     ("paused", "monitoring paused"),
                     ("maintenance", "maintenance started"),
                     ("over_plan", "no longer monitored: over the plan’s agent limit"),
+                    ("within_budget", "within the budget again"),
                     ("resolved", "resolved"),
                 ],
                 default="",

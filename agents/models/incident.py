@@ -74,6 +74,7 @@ class Incident(models.Model):
         PAUSED = "paused", "monitoring paused"
         MAINTENANCE = "maintenance", "maintenance started"
         OVER_PLAN = "over_plan", "no longer monitored: over the plan’s agent limit"
+        WITHIN_BUDGET = "within_budget", "within the budget again"
         RESOLVED = "resolved", "resolved"
 
     SPEND = ("cost", "priced", "unpriced")

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Sum
 from hypothesis import HealthCheck, example, given, settings
 
+from agents.domain import signal_kinds
 from agents.domain.durations import spoken
 from agents.models import Agent, AgentState, Command, Heartbeat, Incident, IncidentEvent, Signal, Status
 from alerts import message
@@ -205,6 +206,11 @@ def lasted(sent: Sent, found: re.Match[str]) -> bool:
     return found["lasted"] == spoken((sent.now - sent.incident.started_at).total_seconds())
 
 
+def within_budget(sent: Sent, found: re.Match[str]) -> bool:
+    is_budget = signal_kinds.traits(sent.incident.kind).is_budget
+    return is_budget and sent.incident.outcome == "within_budget" and lasted(sent, found)
+
+
 def paused(sent: Sent, found: re.Match[str]) -> bool:
     return sent.incident.outcome == "paused" and sent.incident.agent.paused_by == found["by"] and lasted(sent, found)
 
@@ -236,6 +242,7 @@ TITLES: Mapping[str, Claim] = {
     r"(?P<who>.+): new signal \((?P<label>.+)\)": is_new,
     r".+ again": lambda sent, found: sent.incident.reopened > 0 and sent.event.kind == "reopened",
     rf".+: recovered after {SPAN}(?:, \d+ \w+ after (?:the restart|restart \d+))?": recovered,
+    rf".+: within the budget again after {SPAN}": within_budget,
     rf".+: stopped after {SPAN}": lambda sent, found: sent.incident.outcome == "stopped" and lasted(sent, found),
     rf".+: monitoring paused by (?P<by>\S+) after {SPAN}": paused,
     r".+: resolved by (?P<by>\S+)": by("resolved_by"),

@@ -64,6 +64,17 @@ def test_hold_ends_at_the_projects_midnight(world: World) -> None:
     assert world.beat(12 * HOUR + 2, cost_usd=0.5).hold is False
 
 
+def test_new_day_is_no_recovery(world: World) -> None:
+    world.beat(0, cost_limit_usd=1, cost_usd=2, interval=HOUR)
+    world.look(1)
+    for second in range(HOUR, 12 * HOUR, HOUR):
+        world.beat(second, interval=HOUR)
+    world.look(12 * HOUR + 1)
+    (incident,) = world.incidents()
+    assert (incident.outcome, incident.ending) == ("within_budget", "within the budget again")
+    assert incident.events.get(kind="resolved").text == "Within the budget again after 12 hours"
+
+
 def stopping(world: World, start: int, end: int) -> None:
     """An agent that obeys the hold: it sends a heartbeat every minute but no longer works."""
     for second in range(start, end, 60):
