@@ -394,7 +394,7 @@ def test_missing_settings_warn_and_disable_reporting(
             clevagent.init()
         assert "{why}" in str(seen[0].message)
         clevagent.ping()
-        assert clevagent.flush() and not clevagent.should_stop()
+        assert not clevagent.flush() and not clevagent.should_stop()
         with clevagent.iteration(), clevagent.tool("search") as call, clevagent.waiting("x"):
             call.result = 1
         clevagent.shutdown()
