@@ -5,7 +5,7 @@ The last step, a test alert, is a page of `alerts`; the template links to it.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -24,6 +24,7 @@ from agents.admin.fleet import PROJECTS_SHOWN, projects
 from agents.admin.quickstart import tabs
 from agents.models import Agent
 from agents.reporting import agent_status
+from billing.models import Refusal
 from teams import services
 from teams.access import allowed
 from teams.admin.projects import actor
@@ -35,6 +36,8 @@ from teams.roles import Action
 AGENT = "my-agent"
 # What this page calls the keys it creates.
 KEY_NAME = "first steps"
+# How long the page says that an agent was refused because the plan is full.
+LATELY = timedelta(minutes=5)
 # htmx swaps in this response and stops polling.
 STOP_POLLING = 286
 
@@ -176,4 +179,6 @@ def _reporting(project: Project | None) -> QuerySet[Agent]:
 def _first_beat(project: Project | None, now: datetime, beyond: int) -> dict[str, Any]:
     """The agent above id `beyond` that reported last, if any."""
     newer = agent_status.with_related(_reporting(project).filter(pk__gt=beyond))
-    return {"now": now, "project": project, "beyond": beyond, "agent": newer.order_by("-state__last_beat_at").first()}
+    agent = newer.order_by("-state__last_beat_at").first()
+    refused = None if agent else Refusal.objects.filter(project=project, last_at__gt=now - LATELY).first()
+    return {"now": now, "project": project, "beyond": beyond, "agent": agent, "refused": refused}

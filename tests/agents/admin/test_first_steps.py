@@ -18,10 +18,12 @@ from django.utils import timezone
 from agents.admin.first_steps import STOP_POLLING
 from agents.admin.quickstart import tabs
 from agents.models import Agent, AgentState
+from billing.services import set_plan
 from teams import services
 from teams.auth import authenticate_key
 from teams.models import ApiKey, AuditEntry, Project, Session, Team, User
 from tests.agents.admin.conftest import Browse, make_agent
+from tests.agents.conftest import World
 from tests.agents.doors.captures import FIXTURES
 
 pytestmark = pytest.mark.django_db
@@ -198,6 +200,18 @@ def test_page_turns_green_with_the_first_heartbeat(
     assert green.status_code == 286
     assert "my-agent is reporting" in green.content.decode()
     assert f"/admin/agents/agent/{Agent.objects.get().pk}/change/" in green.content.decode()
+
+
+def test_agent_beyond_the_plan_is_named(world: World, owner: User, client_of: Browse) -> None:
+    set_plan(team=world.project.team, plan="free", actor="x")
+    for name in ("a", "b", "c"):
+        world.beat(0, agent=name)
+    assert world.offer(1, agent="my-agent").http_status == 403
+    beat = f"{STEPS}beat/?project={world.project.pk}&beyond={world.agent('c').pk}"
+    with world.clock(2):
+        assert "my-agent reported and was rejected" in client_of(owner).get(beat).content.decode()
+    with world.clock(2 + 5 * 60):
+        assert "rejected" not in client_of(owner).get(beat).content.decode()
 
 
 def test_agent_created_manually_is_no_heartbeat(project: Project, viewer: User, client_of: Browse) -> None:
