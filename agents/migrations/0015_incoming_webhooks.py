@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", ID),
                 ("kind", models.CharField(choices=KINDS, max_length=15, verbose_name="sender")),
-                ("name", models.CharField(help_text="What sends to it, such as the repository.", max_length=100)),
+                ("name", models.CharField(help_text="For example the repository that sends to it.", max_length=100)),
                 (
                     "address",
                     models.CharField(default=teams.keys.generate_ping_key, editable=False, max_length=40, unique=True),
@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
                     "agent",
                     models.ForeignKey(
                         blank=True,
-                        help_text="Whose timeline shows what names no agent of the project. Empty: every agent’s.",
+                        help_text="Events that name no agent appear on this agent’s timeline. Leave it empty for every agent’s.",
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",

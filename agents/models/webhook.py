@@ -26,14 +26,14 @@ class IncomingWebhook(models.Model):
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="webhooks")
     kind = models.CharField("sender", max_length=15, choices=Kind.choices)
-    name = models.CharField(max_length=100, help_text="What sends to it, such as the repository.")
+    name = models.CharField(max_length=100, help_text="For example the repository that sends to it.")
     agent = models.ForeignKey(
         Agent,
         models.SET_NULL,
         null=True,
         blank=True,
         related_name="+",
-        help_text="Whose timeline shows what names no agent of the project. Empty: every agent’s.",
+        help_text="Events that name no agent appear on this agent’s timeline. Leave it empty for every agent’s.",
     )
     # In the URL, so it is no secret: it only says which secret proves the sender.
     address = models.CharField(max_length=40, unique=True, default=generate_ping_key, editable=False)

@@ -35,7 +35,9 @@ class SecretField(forms.CharField):
 
 
 class WebhookForm(forms.ModelForm[IncomingWebhook]):
-    chosen_secret = SecretField("Sentry: the client secret of your internal integration. Otherwise empty: one is made.")
+    chosen_secret = SecretField(
+        "For Sentry, the client secret of your internal integration. For the others, leave it empty and one is made."
+    )
 
     class Meta:
         model = IncomingWebhook
@@ -54,7 +56,7 @@ class WebhookForm(forms.ModelForm[IncomingWebhook]):
 
 
 class ReplaceSecretForm(forms.Form):
-    secret = SecretField("Sentry: the new client secret. Otherwise empty: one is made.")
+    secret = SecretField("For Sentry, the new client secret. For the others, leave it empty and one is made.")
 
 
 @admin.register(IncomingWebhook)
