@@ -487,6 +487,7 @@ def test_every_team_model_is_in_the_admin_or_exempt() -> None:
         "Unread",
         "Heartbeat",
         "MonthSpend",
+        "OutsideEvent",
         "Refusal",
         "RateCount",
         "AuditPosition",
