@@ -66,7 +66,7 @@ ROWS: list[tuple[str, Row]] = [
     (r"$", Row(ANYBODY, READS, None, PRIVATE)),
 ]
 EXAMPLES = {
-    "int": "1", "uuid": "00000000-0000-4000-8000-000000000000", "ping_key": "k" * 22, "slug_or_name": "job",
+    "int": "1", "any_uuid": "00000000-0000-4000-8000-000000000000", "ping_key": "k" * 22, "slug_or_name": "job",
     "slug": "some-slug", "str": "text", "path": "some/path",
 }  # fmt: skip
 SPECIAL = {"form": "svg"}
