@@ -162,7 +162,8 @@ def test_two_libraries_without_an_id_are_one_call() -> None:
 
 def test_model_that_a_router_chose_is_the_one_asked_for() -> None:
     door = Door()
-    door.send([chat("1", **{"gen_ai.response.model": "claude-sonnet-4-5"})])
+    routed: Any = {"gen_ai.response.model": "claude-sonnet-4-5"}
+    door.send([chat("1", **routed)])
     door.send([chat("2", scope="other")])
     assert door.totals()[0] == 100
 
