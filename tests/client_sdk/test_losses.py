@@ -71,12 +71,12 @@ def test_refusal_makes_flush_false_until_acceptance(server: Server) -> None:
     ],
 )
 def test_refused_init_has_sent_nothing(
-    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+    settings: Any, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     monkeypatch.delenv("CLEVAGENT_API_KEY", raising=False)
     monkeypatch.setattr(clevagent, "_has_sent_all", True)
     assert clevagent.flush()
-    clevagent.init(agent="bot", **settings)  # type: ignore[arg-type]
+    clevagent.init(agent="bot", **settings)
     clevagent.ping(message="hello")
     assert clevagent.flush() is False
     assert any("not reporting" in str(each.message) for each in recwarn)

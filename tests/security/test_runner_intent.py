@@ -202,7 +202,10 @@ class TestDockerRing:
         engine.answers["GET", "/containers/bot/json"][1]["Config"]["StopSignal"] = stop_signal
         kill = {"Action": "kill", "Actor": {"Attributes": {"signal": sent}}}
         told = {"kill": json.dumps(kill).encode(), "die": b'{"Action":"die"}', "stop": b""}
-        events = lambda asked: (200, told[json.loads(asked.query["filters"])["event"][0]])  # noqa: E731
+
+        def events(asked: Any) -> tuple[int, bytes]:
+            return 200, told[json.loads(asked.query["filters"])["event"][0]]
+
         engine.answers["GET", "/events"] = events
         assert Docker().check(bot, 2).ended is ended
 

@@ -112,7 +112,7 @@ class WebhookPage(LivePage):
         if change:
             webhooks.change(webhook=obj, actor=actor(request), **values)
             return
-        created, request._secret = webhooks.create(  # type: ignore[attr-defined]
+        created, secret = webhooks.create(
             project=obj.project,
             kind=obj.kind,
             secret=form.cleaned_data["chosen_secret"],
@@ -120,7 +120,8 @@ class WebhookPage(LivePage):
             now=timezone.now(),
             **values,
         )
-        obj.pk, obj.address = created.pk, created.address
+        # For the page that shows the secret once.
+        obj.pk, obj.address, obj.secret = created.pk, created.address, secret
 
     def delete_model(self, request: HttpRequest, obj: IncomingWebhook) -> None:
         webhooks.delete(webhook=obj, actor=actor(request))
@@ -132,7 +133,7 @@ class WebhookPage(LivePage):
     def response_add(
         self, request: HttpRequest, obj: IncomingWebhook, post_url_continue: str | None = None
     ) -> HttpResponse:
-        return self._created(request, obj, f"{obj.name} was created", getattr(request, "_secret", ""))
+        return self._created(request, obj, f"{obj.name} was created", str(obj.secret))
 
     def _created(self, request: HttpRequest, webhook: IncomingWebhook, title: str, secret: str) -> TemplateResponse:
         paste = setup.paste(webhook.kind, url_of(webhook), secret)

@@ -209,7 +209,8 @@ def test_owner_sets_a_named_or_secret_address(owner: User, project: Project, cli
     browser.post(page, {**FORM, "status_page": "secret", "new_address": "on"})
     project.refresh_from_db()
     assert (get(f"/status/{secret}/").status_code, get(f"/status/{project.status_address}/").status_code) == (404, 200)
-    assert AuditEntry.objects.filter(action="project.changed").first().data == {"status_address": "replaced"}  # type: ignore[union-attr]
+    entry = AuditEntry.objects.filter(action="project.changed")[0]
+    assert entry.data == {"status_address": "replaced"}
     publish(browser, project, "off")
     assert not project.status_address
     assert b"new_address" not in browser.get(page).content

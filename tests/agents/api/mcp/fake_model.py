@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.model_server import ModelServer
 
-class FakeModel:
+
+class FakeModel(ModelServer):
     """`calls` is the tool with its input; `results` are the tool results that the model was given."""
 
     def __init__(self, tool: str, arguments: dict[str, Any]) -> None:
         self.tool, self.arguments = tool, arguments
         self.results: list[str] = []
         self.offered: set[str] = set()
-
-    def __enter__(self) -> FakeModel:
-        model = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                kind, answer = model.answer(body, self.path)
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def answer(self, body: dict[str, Any], path: str) -> tuple[str, bytes]:
         if "count_tokens" in path:

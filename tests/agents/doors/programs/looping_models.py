@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+
+from tests.model_server import ModelServer
 
 COMMAND: Final = "echo same"
 DENIED: Final = "holds this agent"
@@ -14,54 +14,13 @@ NUDGED: Final = "you are in a loop"
 MAX_CALLS: Final = 25
 
 
-class LoopingModel:
+class LoopingModel(ModelServer):
     """`tokens` is the usage that it told, as input and output; `nudge` and `denial` are the texts that it was given."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.tokens = (0, 0)
         self.nudge = self.denial = ""
-
-    def __enter__(self) -> LoopingModel:
-        model = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self._send("application/json", b"{}")
-
-            def do_GET(self) -> None:
-                self._send("application/json", b"{}")
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self._send(*model.answer(json.loads(body or b"{}"), self.path))
-
-            def _send(self, kind: str, answer: bytes) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def answer(self, body: dict[str, Any], path: str) -> tuple[str, bytes]:
-        raise NotImplementedError
 
     def decide(self, body: dict[str, Any], used: tuple[int, int]) -> str:
         """What it says, or nothing: then it calls the command."""
